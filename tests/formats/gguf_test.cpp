@@ -94,7 +94,7 @@ TEST_F(Gguf, own_alignment_and_version_2_are_read) {
 TEST_F(Gguf, truncation_at_every_byte_is_refused) {
   const auto whole = sample().bytes();
   for (std::size_t kept = 0; kept < whole.size(); ++kept) {
-    base::write_file(path_, whole.substr(0, kept));
+    write_damaged(path_, whole.substr(0, kept));
     EXPECT_THROW(GgufFile{path_}, base::ContentError) << kept;
   }
 }
@@ -105,7 +105,7 @@ TEST_F(Gguf, every_damaged_byte_is_read_in_bounds) {
     for (const char value : {'\0', '\x7f', '\xff'}) {
       auto damaged = whole;
       damaged[i] = value;
-      base::write_file(path_, damaged);
+      write_damaged(path_, damaged);
       try {
         const GgufFile file(path_);
         for (const auto& [name, tensor] : file.tensors()) EXPECT_FALSE(tensor.bytes.empty());

@@ -118,6 +118,8 @@ TEST_F(Safetensors, header_length_beyond_the_limit_or_the_file_is_refused) {
   EXPECT_TRUE(contains(refusal(), "claims 2147483648 bytes, at most 100000000"));
   base::write_file(path_, std::string("\x10\0\0\0\0\0\0\0", 8) + "{}");
   EXPECT_TRUE(contains(refusal(), "claims 16 bytes, the file holds 2"));
+  base::write_file(path_, std::string("\x03\0\0\0\0\0\0\0", 8) + "{}");
+  EXPECT_TRUE(contains(refusal(), "claims 3 bytes, the file holds 2"));
   EXPECT_THROW(SafetensorsFile{folder_ / "none"}, base::UsageError);
 }
 
@@ -127,7 +129,7 @@ TEST_F(Safetensors, truncated_data_is_refused_at_every_length) {
   write_safetensors(path_, tensors);
   const auto whole = base::read_file(path_);
   for (std::size_t kept = 0; kept < whole.size(); ++kept) {
-    base::write_file(path_, whole.substr(0, kept));
+    write_damaged(path_, whole.substr(0, kept));
     EXPECT_THROW(SafetensorsFile{path_}, base::ContentError) << kept;
   }
 }

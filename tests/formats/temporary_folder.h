@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 namespace dfmoa::formats {
@@ -17,6 +18,11 @@ class TemporaryFolder : public testing::Test {
   void SetUp() override { std::filesystem::create_directories(folder_); }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 };
+
+/// Without the fsync of base::write_file: some tests write thousands of damaged files.
+inline void write_damaged(const std::filesystem::path& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
 
 /// What `body` threw as an Expected; fails the test if it threw nothing.
 template <class Expected, class Body>
