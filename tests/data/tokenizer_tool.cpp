@@ -1,6 +1,8 @@
 // The tokenizer for tests/parity/tokenizer_parity.py: one JSON value a line in, one a line out.
 //
 //   tokenizer_tool encode DIRECTORY         "text" -> {"ids", "offsets", "decoded"}
+//   tokenizer_tool render DIRECTORY         {"messages", "add_generation_prompt"} -> {"text", ...}
+//   tokenizer_tool jinja NAME               the Jinja text of a built-in chat template
 //   tokenizer_tool speed DIRECTORY FILE     MB/s over the lines of a file, new words and known ones
 #include <chrono>
 #include <exception>
@@ -10,6 +12,7 @@
 
 #include "src/base/error.h"
 #include "src/base/file.h"
+#include "src/data/chat_template.h"
 #include "src/data/tokenizer.h"
 
 namespace {
@@ -25,6 +28,23 @@ void encode(const std::string& directory) {
     std::cout << json{{"ids", encoding.ids},
                       {"offsets", encoding.offsets},
                       {"decoded", tokenizer.decode(encoding.ids)}}
+                     .dump()
+              << '\n';
+  }
+}
+
+void render(const std::string& directory) {
+  const auto chat = dfmoa::data::ChatTemplate::from_directory(directory);
+  for (std::string line; std::getline(std::cin, line);) {
+    const json value = json::parse(line);
+    std::vector<dfmoa::data::Message> messages;
+    for (const json& message : value.at("messages")) {
+      messages.push_back({message.at("role"), message.at("content")});
+    }
+    const auto rendered = chat.render(messages, value.at("add_generation_prompt").get<bool>());
+    std::cout << json{{"text", rendered.text},
+                      {"assistant", rendered.assistant},
+                      {"jinja", chat.jinja()}}
                      .dump()
               << '\n';
   }
@@ -59,10 +79,15 @@ int main(int argc, char** argv) {
     const std::string verb = argc > 2 ? argv[1] : "";
     if (verb == "encode") {
       encode(argv[2]);
+    } else if (verb == "render") {
+      render(argv[2]);
+    } else if (verb == "jinja") {
+      std::cout << dfmoa::data::ChatTemplate::named(argv[2], {}).jinja();
     } else if (verb == "speed" && argc > 3) {
       speed(argv[2], argv[3]);
     } else {
-      std::cerr << "usage: tokenizer_tool encode DIRECTORY | speed DIRECTORY FILE\n";
+      std::cerr
+          << "usage: tokenizer_tool encode|render DIRECTORY | jinja NAME | speed DIRECTORY FILE\n";
       return 2;
     }
     return 0;
