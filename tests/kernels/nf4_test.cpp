@@ -71,7 +71,7 @@ class Nf4 : public FormTest {
  protected:
   [[nodiscard]] CpuLevel level() const { return GetParam().level; }
 };
-INSTANTIATE_TEST_SUITE_P(Forms, Nf4, testing::ValuesIn(all_forms()), form_name);
+INSTANTIATE_TEST_SUITE_P(Forms, Nf4, testing::ValuesIn(cpu_forms()), form_name);
 
 TEST(Nf4Codebook, holds_the_published_bits) {
   constexpr std::array<std::uint32_t, 16> kBits = {0xbf800000, 0xbf3239b1, 0xbf066b30, 0xbeca32a0,

@@ -1,0 +1,4 @@
+// kernels/cuda/gate_scale.cu, compiled for the CPU.
+#include "tests/support/cuda_emulation/emulation.h"
+// The words above come first.
+#include "kernels/cuda/gate_scale.cu"
