@@ -1,0 +1,140 @@
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "checkpoints/convert/convert.h"
+#include "checkpoints/convert/model_files.h"
+#include "checkpoints/convert/model_layout.h"
+#include "checkpoints/convert/pending_directory.h"
+#include "checkpoints/convert/weight_file.h"
+#include "src/base/error.h"
+#include "src/base/file.h"
+#include "src/base/text.h"
+#include "src/formats/json.h"
+#include "src/formats/tensor_store.h"
+
+namespace dfmoa::checkpoints {
+namespace {
+
+namespace fs = std::filesystem;
+using base::DType;
+using formats::TensorView;
+
+constexpr std::array kCopied{"tokenizer.json",
+                             "tokenizer_config.json",
+                             "special_tokens_map.json",
+                             "added_tokens.json",
+                             "vocab.json",
+                             "merges.txt",
+                             "generation_config.json",
+                             "chat_template.jinja"};
+
+template <class Stored, class Widen>
+void widen(const std::byte* from, std::size_t count, float* out, Widen&& one) {
+  for (std::size_t i = 0; i < count; ++i) {
+    Stored value;  // the file need not be aligned
+    std::memcpy(&value, from + i * sizeof(value), sizeof(value));
+    out[i] = one(value);
+  }
+}
+
+void read_floats(const TensorView& view, std::size_t begin, std::size_t count, float* out) {
+  const auto* from = view.bytes.data() + begin * base::size_of(view.dtype);
+  if (view.dtype == DType::f32) {
+    std::memcpy(out, from, count * sizeof(float));
+  } else if (view.dtype == DType::f64) {
+    widen<double>(from, count, out, [](double value) { return static_cast<float>(value); });
+  } else if (view.dtype == DType::bf16) {
+    widen<std::uint16_t>(from, count, out, base::from_bf16);
+  } else {
+    widen<std::uint16_t>(from, count, out, base::from_f16);
+  }
+}
+
+bool is_floating(DType dtype) {
+  return dtype == DType::f64 || dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16;
+}
+
+SourceTensor source_of(const formats::TensorStore& store, const LayoutTensor& wanted) {
+  const auto& view = store.get(wanted.name);
+  const auto where =
+      base::text("converting ", store.folder().string(), ": tensor '", wanted.name, "' ");
+  if (!is_floating(view.dtype)) {
+    throw base::ContentError(
+        base::text(where, "holds ", base::name_of(view.dtype), ", expected floating point"));
+  }
+  if (view.shape != wanted.shape) {
+    throw base::ContentError(base::text(where, "is ", base::shape_text(view.shape), ", expected ",
+                                        base::shape_text(wanted.shape)));
+  }
+  const auto columns = static_cast<std::size_t>(view.shape.back());
+  return {wanted.name, wanted.shape, wanted.is_linear,
+          [&view, columns](std::int64_t begin, std::int64_t end, float* out) {
+            read_floats(view, static_cast<std::size_t>(begin) * columns,
+                        static_cast<std::size_t>(end - begin) * columns, out);
+          }};
+}
+
+std::vector<SourceTensor> sources_of(const formats::TensorStore& store, const ModelConfig& config) {
+  std::vector<SourceTensor> sources;
+  std::set<std::string, std::less<>> used;
+  for (const auto& wanted : layout_of(config)) {
+    sources.push_back(source_of(store, wanted));
+    used.insert(wanted.name);
+  }
+  // Some writers store the head although it is the embedding.
+  if (config.tied_head) used.insert("lm_head.weight");
+  for (const auto& name : store.names()) {
+    if (used.contains(name) || is_ignored_tensor(name)) continue;
+    throw base::ContentError(base::text("converting ", store.folder().string(), ": tensor '", name,
+                                        "' is no part of the model that config.json describes"));
+  }
+  return sources;
+}
+
+nlohmann::ordered_json read_config(const fs::path& path) {
+  static_cast<void>(formats::parse_json(path));  // its errors name the byte and a doubled key
+  auto json = nlohmann::ordered_json::parse(base::read_file(path));
+  if (!json.is_object()) throw base::ContentError(path.string() + ": expected a JSON object");
+  if (json.contains("quantization_config")) {
+    throw base::ContentError(base::text(path.string(), ": quantization_config is ",
+                                        json["quantization_config"].dump(),
+                                        ", expected a model that is not quantised"));
+  }
+  return json;
+}
+
+}  // namespace
+
+void convert_hf(const fs::path& folder, const fs::path& out, const ConvertOptions& options) {
+  const WeightForm form{options.checked_dtype(), options.nf4, options.double_quant,
+                        folder.string()};
+  auto json = read_config(folder / "config.json");
+  const auto config = read_extents(json, (folder / "config.json").string());
+  const auto store = formats::TensorStore::open(folder);
+  const auto sources = sources_of(store, config);
+  state_element_type(json, options);
+
+  PendingDirectory directory(out);
+  write_json(directory.path() / "config.json", json);
+  for (const char* name : kCopied) {
+    if (!fs::exists(folder / name)) continue;
+    base::write_file(directory.path() / name, base::read_file(folder / name));
+  }
+  write_weights(directory.path() / "model.safetensors", sources, form);
+  directory.commit();
+}
+
+void convert(const fs::path& source, const fs::path& out, const ConvertOptions& options) {
+  if (!fs::exists(source)) {
+    throw base::UsageError(base::text("converting ", source.string(), ": there is no such file or ",
+                                      "directory, expected a GGUF file or a model directory"));
+  }
+  if (fs::is_directory(source)) {
+    convert_hf(source, out, options);
+  } else {
+    convert_gguf(source, out, options);
+  }
+}
+
+}  // namespace dfmoa::checkpoints

@@ -1,0 +1,20 @@
+// The small files of a model directory.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "checkpoints/convert/options.h"
+
+namespace dfmoa::checkpoints {
+
+/// Indented JSON and a line end, synced; text that is not UTF-8 is written with replacement
+/// characters. Throws MachineError.
+void write_json(const std::filesystem::path& path, const nlohmann::ordered_json& value);
+void write_json(const std::filesystem::path& path, const nlohmann::json& value);
+
+/// Adds torch_dtype and, for NF4, the quantization_config by which transformers opens the directory
+/// with bitsandbytes. Throws UsageError as ConvertOptions::checked_dtype.
+void state_element_type(nlohmann::ordered_json& config, const ConvertOptions& options);
+
+}  // namespace dfmoa::checkpoints
