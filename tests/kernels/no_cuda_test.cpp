@@ -1,5 +1,7 @@
-// Of a build without CUDA: the launchers are there and say what is missing.
+// Launchers on a machine or in a build that cannot launch: they say what is missing.
 #include <gtest/gtest.h>
+
+#include <filesystem>
 
 #include "kernels/cuda/launch.h"
 #include "src/base/error.h"
@@ -24,4 +26,11 @@ TEST(NoCuda, every_launcher_is_a_usage_error) {
   EXPECT_THROW((void)cuda::gate_scale_z_pieces(1, 1), base::UsageError);
   EXPECT_THROW(cuda::gate_scale_backward_z(shape, in, q, nullptr, 0, f32, f32, {}),
                base::UsageError);
+}
+
+TEST(NoCuda, a_launch_without_a_gpu_is_a_machine_error) {
+  if (!cuda::is_built()) GTEST_SKIP() << "this build has no CUDA";
+  if (std::filesystem::exists("/dev/nvidia0")) GTEST_SKIP() << "this machine has a GPU";
+  alignas(16) float out[64];
+  EXPECT_THROW(cuda::nf4_dequantize(nullptr, nullptr, 64, 0, 64, out, {}), base::MachineError);
 }
