@@ -15,6 +15,7 @@ TEST(Nfc, composes_reorders_and_leaves_the_rest_alone) {
   EXPECT_EQ(composed("a\u0301\u0323"), "\u1EA1\u0301");              // the lower mark comes first
   EXPECT_EQ(composed("\u2126\uFB1D"), "\u03A9\u05D9\u05B4");         // singleton; excluded pair
   EXPECT_EQ(composed("a\u0328\u0328\u0301"), "\u0105\u0328\u0301");  // blocked by its like
+  EXPECT_FALSE(nfc("a\u0305\u0301").has_value());  // blocked by a mark of its class
   EXPECT_FALSE(nfc("plain é 日本 \u0651\u0301x").has_value());
   EXPECT_FALSE(nfc("").has_value());
 }

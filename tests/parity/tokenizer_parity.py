@@ -283,7 +283,8 @@ CHATML_LINES = """{%- for message in messages %}
 """
 LLAMA3_CHAT = ("{% set loop_messages = messages %}{% for message in loop_messages %}"
                "{% set content = '<|start_header_id|>' + message['role'] + "
-               "'<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
+               "'<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}"
+               "{% if loop.index0 == 0 %}"
                "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
                "{% if add_generation_prompt %}"
                "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}")
@@ -293,7 +294,7 @@ LLAMA3_CHAT = ("{% set loop_messages = messages %}{% for message in loop_message
 class ChatTemplates(TemporaryTest):
     def conversations(self):
         rng = random.Random(11)
-        bodies = [text for text in make_texts(12, 40)] + ["", " x ", "\n\x1c\u3000y\u0085\n", "{{ x }}"]
+        bodies = make_texts(12, 40) + ["", " x ", "\n\x1c\u3000y\u0085\n", "{{ x }}"]
         for number in range(120):
             turns = [{"role": role, "content": rng.choice(bodies)}
                      for role in ["user", "assistant"] * rng.randint(1, 3)]
