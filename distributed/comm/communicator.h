@@ -1,0 +1,69 @@
+// What processes tell each other, over plain memory: no tensor, no device, no topology.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "distributed/comm/recorder.h"
+#include "src/base/dtype.h"
+
+namespace dfmoa::comm {
+
+enum class Op { sum, max, min };
+
+/// Every process must issue the same collectives in the same order with the same counts. Each is
+/// recorded before it starts. Reductions add in process order: bitwise equal run to run, and on
+/// every process.
+/// Throws MachineError when the back end fails or another process has failed.
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  [[nodiscard]] int process() const { return process_; }
+  [[nodiscard]] int num_processes() const { return num_processes_; }
+
+  /// In place. f64, f32, bf16 (added in fp32), i64, i32.
+  void all_reduce(void* data, std::int64_t count, base::DType dtype, Op op, std::string_view tag);
+  /// `out` holds num_processes * count_each elements, in process order.
+  void all_gather(const void* in, std::int64_t count_each, void* out, base::DType dtype,
+                  std::string_view tag);
+  /// `in` holds num_processes * count_each elements; this process gets part number process().
+  void reduce_scatter(const void* in, void* out, std::int64_t count_each, base::DType dtype, Op op,
+                      std::string_view tag);
+  /// Ragged: counts in elements, one per process, parts side by side.
+  void all_to_all(const void* send, std::span<const std::int64_t> send_counts, void* receive,
+                  std::span<const std::int64_t> receive_counts, base::DType dtype,
+                  std::string_view tag);
+  void broadcast(void* data, std::int64_t count, base::DType dtype, int root, std::string_view tag);
+  void barrier(std::string_view tag);
+
+  /// True only if every process says so: asked before anything that cannot be undone.
+  [[nodiscard]] bool agree(bool ok, std::string_view tag);
+  /// Everybody's text, in process order.
+  [[nodiscard]] std::vector<std::string> gather_text(const std::string& mine, std::string_view tag);
+
+  [[nodiscard]] Recorder& recorder() { return recorder_; }
+
+ protected:
+  Communicator(int process, int num_processes) : process_(process), num_processes_(num_processes) {}
+
+ private:
+  virtual void do_all_gather(const void* in, std::size_t bytes_each, void* out) = 0;
+  virtual void do_all_reduce(void* data, std::int64_t count, base::DType dtype, Op op) = 0;
+  virtual void do_all_to_all(const void* send, std::span<const std::int64_t> send_bytes,
+                             void* receive, std::span<const std::int64_t> receive_bytes) = 0;
+  virtual void do_broadcast(void* data, std::size_t bytes, int root) = 0;
+  virtual void do_barrier() = 0;
+  void record(std::string_view tag, std::string op, std::int64_t count, base::DType dtype);
+
+  int process_;
+  int num_processes_;
+  Recorder recorder_;
+};
+
+/// a[i] = a[i] op b[i]. Throws MachineError for f16 and u8, which nothing reduces.
+void reduce_into(void* a, const void* b, std::int64_t count, base::DType dtype, Op op);
+
+}  // namespace dfmoa::comm

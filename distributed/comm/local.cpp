@@ -1,0 +1,151 @@
+#include "distributed/comm/local.h"
+
+#include <condition_variable>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "src/base/error.h"
+
+namespace dfmoa::comm {
+namespace {
+
+/// What the threads of one world share: a place to publish a pointer, and a barrier.
+class World {
+ public:
+  explicit World(int num_processes)
+      : published_(static_cast<std::size_t>(num_processes)), waiting_for_(num_processes) {}
+
+  /// Waits until every thread has come. Throws MachineError once any of them has failed.
+  void meet() {
+    std::unique_lock lock(mutex_);
+    const auto round = round_;
+    if (--waiting_for_ == 0) {
+      waiting_for_ = static_cast<int>(published_.size());
+      ++round_;
+      all_here_.notify_all();
+    }
+    all_here_.wait(lock, [&] { return round_ != round || failed_; });
+    if (failed_ && round_ == round) {
+      throw base::MachineError("a collective was left: another process failed");
+    }
+  }
+  void fail() {
+    const std::lock_guard lock(mutex_);
+    failed_ = true;
+    all_here_.notify_all();
+  }
+  struct Published {
+    const void* data = nullptr;
+    std::span<const std::int64_t> sizes;
+  };
+  std::vector<Published>& published() { return published_; }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable all_here_;
+  std::vector<Published> published_;
+  int waiting_for_;
+  std::uint64_t round_ = 0;
+  bool failed_ = false;
+};
+
+class LocalCommunicator final : public Communicator {
+ public:
+  LocalCommunicator(std::shared_ptr<World> world, int process, int num_processes)
+      : Communicator(process, num_processes), world_(std::move(world)) {}
+
+ private:
+  /// Publishes, lets everybody read everybody's, and waits until all have read.
+  template <class Read>
+  void exchange(World::Published mine, Read&& read) {
+    world_->published()[static_cast<std::size_t>(process())] = mine;
+    world_->meet();
+    read(world_->published());
+    world_->meet();
+  }
+
+  void do_all_gather(const void* in, std::size_t bytes_each, void* out) override {
+    exchange({in, {}}, [&](const auto& all) {
+      for (std::size_t p = 0; p < all.size(); ++p) {
+        if (bytes_each > 0)
+          std::memcpy(static_cast<char*>(out) + p * bytes_each, all[p].data, bytes_each);
+      }
+    });
+  }
+
+  void do_all_reduce(void* data, std::int64_t count, base::DType dtype, Op op) override {
+    const auto bytes = static_cast<std::size_t>(count) * base::size_of(dtype);
+    std::vector<std::byte> total(bytes);
+    exchange({data, {}}, [&](const auto& all) {
+      if (bytes == 0) return;
+      std::memcpy(total.data(), all[0].data, bytes);
+      for (std::size_t p = 1; p < all.size(); ++p) {
+        reduce_into(total.data(), all[p].data, count, dtype, op);
+      }
+    });
+    if (bytes > 0) std::memcpy(data, total.data(), bytes);
+  }
+
+  void do_all_to_all(const void* send, std::span<const std::int64_t> send_bytes, void* receive,
+                     std::span<const std::int64_t> receive_bytes) override {
+    exchange({send, send_bytes}, [&](const auto& all) {
+      auto* to = static_cast<char*>(receive);
+      const auto mine = static_cast<std::size_t>(process());
+      for (std::size_t p = 0; p < all.size(); ++p) {
+        const auto* from = static_cast<const char*>(all[p].data);
+        for (std::size_t before = 0; before < mine; ++before) from += all[p].sizes[before];
+        if (all[p].sizes[mine] != receive_bytes[p]) {
+          throw base::MachineError("all_to_all: a process sends another count than is received");
+        }
+        if (receive_bytes[p] > 0) std::memcpy(to, from, static_cast<std::size_t>(receive_bytes[p]));
+        to += receive_bytes[p];
+      }
+    });
+  }
+
+  void do_broadcast(void* data, std::size_t bytes, int root) override {
+    exchange({data, {}}, [&](const auto& all) {
+      if (process() != root && bytes > 0) {
+        std::memcpy(data, all[static_cast<std::size_t>(root)].data, bytes);
+      }
+    });
+  }
+
+  void do_barrier() override { world_->meet(); }
+
+  std::shared_ptr<World> world_;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_single() {
+  return std::make_unique<LocalCommunicator>(std::make_shared<World>(1), 0, 1);
+}
+
+void run_local(int num_processes, const std::function<void(Communicator&)>& body) {
+  const auto world = std::make_shared<World>(num_processes);
+  std::mutex mutex;
+  std::exception_ptr first;
+  std::vector<std::thread> threads;
+  for (int process = 0; process < num_processes; ++process) {
+    threads.emplace_back([&, process] {
+      try {
+        LocalCommunicator communicator(world, process, num_processes);
+        body(communicator);
+      } catch (...) {  // kept for the caller
+        {
+          const std::lock_guard lock(mutex);
+          if (!first) first = std::current_exception();
+        }
+        world->fail();
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  if (first) std::rethrow_exception(first);
+}
+
+}  // namespace dfmoa::comm

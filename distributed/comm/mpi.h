@@ -1,0 +1,31 @@
+// Processes started by mpirun or srun, over host memory.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "distributed/comm/communicator.h"
+
+namespace dfmoa::comm {
+
+/// MPI_Init_thread(FUNNELED) now and MPI_Finalize at the end: one object in main(). Only the thread
+/// that made it may use its communicators.
+class MpiEnvironment {
+ public:
+  /// Throws MachineError if MPI does not start or gives less than FUNNELED.
+  MpiEnvironment();
+  ~MpiEnvironment();
+  MpiEnvironment(const MpiEnvironment&) = delete;
+  MpiEnvironment& operator=(const MpiEnvironment&) = delete;
+};
+
+/// All processes of the job. MPI must have been started.
+[[nodiscard]] std::unique_ptr<Communicator> make_mpi_world();
+
+/// Ends every process of the job. Does not return.
+[[noreturn]] void abort_mpi(int exit_code);
+
+/// True under mpirun or srun: MPI is only started there, a plain start needs no launcher.
+[[nodiscard]] bool started_by_launcher();
+
+}  // namespace dfmoa::comm

@@ -1,0 +1,83 @@
+#include "src/adapters/config.h"
+
+#include <charconv>
+#include <cmath>
+#include <set>
+
+#include "src/base/error.h"
+#include "src/base/text.h"
+
+namespace dfmoa::adapters {
+
+void AdapterConfig::fields(base::FieldList& list) {
+  list.add("kind", kind, "lora: low-rank experts on linears").one_of({"lora"});
+  list.add("sites", sites, "adapted linears: q, k, v, o, gate, up, down");
+  list.add("layers", layers, "all, or ranges such as 0-15,20");
+  list.add("experts", experts, "experts of every adapted linear").range(1, 4096);
+  list.add("rank", rank, "directions of one expert at the start").range(1, 65536);
+  list.add("alpha", alpha, "LoRA alpha of the whole mixture").range(0, 1e6);
+  list.add("scale", scale, "rslora: alpha/(sqrt(N) w0); lora: alpha/(N w0); w0 = mean gate")
+      .one_of({"rslora", "lora"});
+  list.add("router", router, "name of a [router.NAME]; empty: every gate is 1");
+  list.add("rank_gate", rank_gate, "name of a [rank.NAME]; empty: fixed rank");
+}
+
+double AdapterConfig::scale_factor(double mean_gate) const {
+  const auto directions = static_cast<double>(experts * rank);
+  return alpha / ((scale == "rslora" ? std::sqrt(directions) : directions) * mean_gate);
+}
+
+void RankGateConfig::fields(base::FieldList& list) {
+  list.add("kind", kind,
+           "hard_concrete: noise per document and a cut; norm: cut by |A||B|; literal: sigmoid(m)")
+      .one_of({"hard_concrete", "norm", "literal"});
+  list.add("budget", budget, "directions of the whole model after the cut; 0: no limit")
+      .range(0, 1e9);
+  list.add("start", start, "share of the steps at which noise and penalty begin").range(0, 1);
+  list.add("cut", cut, "share of the steps at which directions are removed").range(0, 1);
+  list.add("strength", strength,
+           "penalty weight at the start (hard_concrete) or always (literal: of mean |m| per site)")
+      .range(0, 1e6);
+  list.add("learning_rate", learning_rate, "constant rate of the gates; -1: 10 / steps to the cut")
+      .range(-1, 100);
+}
+
+namespace {
+
+std::int64_t layer_number(const std::string& adapter, const std::string& text,
+                          std::int64_t num_layers) {
+  std::int64_t layer = -1;
+  const auto* end = text.data() + text.size();
+  const auto result = std::from_chars(text.data(), end, layer);
+  if (result.ec != std::errc() || result.ptr != end || layer < 0 || layer >= num_layers) {
+    throw base::UsageError(base::text("configuration adapter.", adapter, ".layers: '", text,
+                                      "' matches no layer, expected 0 to ", num_layers - 1));
+  }
+  return layer;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> layers_of(const std::string& adapter, const std::string& text,
+                                    std::int64_t num_layers) {
+  std::set<std::int64_t> layers;
+  if (text == "all") {
+    for (std::int64_t layer = 0; layer < num_layers; ++layer) layers.insert(layer);
+  }
+  for (const auto& part : text == "all" ? std::vector<std::string>{} : base::split(text, ',')) {
+    const auto dash = part.find('-');
+    const auto first = layer_number(adapter, part.substr(0, dash), num_layers);
+    const auto last = dash == std::string::npos
+                          ? first
+                          : layer_number(adapter, part.substr(dash + 1), num_layers);
+    for (auto layer = first; layer <= last; ++layer) layers.insert(layer);
+  }
+  if (layers.empty()) {
+    throw base::UsageError(
+        base::text("configuration adapter.", adapter, ".layers = ", text,
+                   ": matches no layer, expected all or ranges such as 0-15,20"));
+  }
+  return {layers.begin(), layers.end()};
+}
+
+}  // namespace dfmoa::adapters

@@ -1,0 +1,45 @@
+// [adapter.NAME] and [rank.NAME]: which linears get experts, how many, of what rank.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "src/base/fields.h"
+
+namespace dfmoa::adapters {
+
+struct AdapterConfig {
+  std::string kind = "lora";
+  std::vector<std::string> sites{"q", "k", "v", "o", "gate", "up", "down"};
+  std::string layers = "all";
+  std::int64_t experts = 8;
+  std::int64_t rank = 8;
+  double alpha = 16;
+  std::string scale = "rslora";
+  std::string router;
+  std::string rank_gate;
+
+  void fields(base::FieldList& list);
+
+  /// Factor s of math.md section 1; it stays what it is when directions die.
+  /// `mean_gate` is the router's mean gate at the start (1 without a router).
+  [[nodiscard]] double scale_factor(double mean_gate) const;
+};
+
+struct RankGateConfig {
+  std::string kind = "hard_concrete";
+  double budget = 0;
+  double start = 0.1;
+  double cut = 0.7;
+  double strength = 1.0;
+  double learning_rate = -1;
+
+  void fields(base::FieldList& list);
+};
+
+/// Layers named by "all" or "0-15,20". Throws UsageError for an empty or impossible list.
+[[nodiscard]] std::vector<std::int64_t> layers_of(const std::string& adapter,
+                                                  const std::string& text, std::int64_t num_layers);
+
+}  // namespace dfmoa::adapters

@@ -1,0 +1,81 @@
+#include "src/adapters/parameter_set.h"
+
+#include "src/base/dtype.h"
+#include "src/base/error.h"
+
+namespace dfmoa::adapters {
+namespace {
+
+constexpr std::int64_t kAlignment = 64;  // bytes: a cache line
+
+}  // namespace
+
+ParameterSet::ParameterSet(std::vector<ParameterSpec> specs, at::TensorOptions options)
+    : specs_(std::move(specs)) {
+  const auto step = kAlignment / static_cast<std::int64_t>(options.dtype().itemsize());
+  std::int64_t end = 0;
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if (i > 0 && specs_[i].group < specs_[i - 1].group) {
+      throw base::ShapeError("parameter " + specs_[i].name + ": specs must be ordered by group");
+    }
+    offsets_.push_back(end);
+    end += (base::count_of(specs_[i].shape) + step - 1) / step * step;
+  }
+  offsets_.push_back(end);
+  value_ = at::zeros({end}, options);
+  gradient_ = at::zeros({end}, options);
+  moment1_ = at::zeros({end}, options);
+  moment2_ = at::zeros({end}, options);
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    leaves_.push_back(view(value_, i).detach().requires_grad_());
+  }
+}
+
+at::Tensor ParameterSet::view(const at::Tensor& flat, std::size_t index) const {
+  const auto& shape = specs_.at(index).shape;
+  return flat.narrow(0, offsets_[index], base::count_of(shape)).view(shape);
+}
+
+std::size_t ParameterSet::index_of(const std::string& name) const {
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if (specs_[i].name == name) return i;
+  }
+  throw base::ShapeError("parameter " + name + " does not exist in this block");
+}
+
+const at::Tensor& ParameterSet::leaf(const std::string& name) const {
+  return leaves_[index_of(name)];
+}
+
+void ParameterSet::accumulate(const std::vector<at::Tensor>& gradients) {
+  if (gradients.size() != specs_.size()) {
+    throw base::ShapeError("accumulate: expected one gradient per parameter");
+  }
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    if (gradients[i].defined()) gradient(i).add_(gradients[i]);
+  }
+}
+
+void ParameterSet::zero_gradient() {
+  if (gradient_.defined()) gradient_.zero_();
+}
+
+ParameterSet::Flat ParameterSet::flat(ParameterGroup group) const {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if (specs_[i].group < group) begin = offsets_[i + 1];
+    if (specs_[i].group <= group) end = offsets_[i + 1];
+  }
+  if (!value_.defined()) return {};
+  const auto cut = [&](const at::Tensor& tensor) { return tensor.narrow(0, begin, end - begin); };
+  return {cut(value_), cut(gradient_), cut(moment1_), cut(moment2_)};
+}
+
+std::int64_t ParameterSet::count() const {
+  std::int64_t total = 0;
+  for (const auto& spec : specs_) total += base::count_of(spec.shape);
+  return total;
+}
+
+}  // namespace dfmoa::adapters

@@ -1,0 +1,51 @@
+// The frozen base model: immutable after loading, shared by every process thread of a host.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/adapters/base_linear.h"
+#include "src/base/fields.h"
+#include "src/model/architecture.h"
+
+namespace dfmoa::model {
+
+/// [model]
+struct ModelConfig {
+  std::string path;
+  std::string quantize = "auto";
+
+  void fields(base::FieldList& list);
+};
+
+struct LayerWeights {
+  at::Tensor attention_norm_D;
+  at::Tensor mlp_norm_D;
+  std::array<std::shared_ptr<const adapters::BaseLinear>, 7> linears;  ///< in the order of kSites
+};
+
+struct BaseModel {
+  Architecture architecture;
+  at::Tensor embedding_VD;
+  at::Tensor head_VD;  ///< the embedding where tied
+  at::Tensor final_norm_D;
+  at::Tensor inverse_frequency;  ///< (C/2) fp32
+  std::vector<LayerWeights> layers;
+  std::shared_ptr<const void> files;  ///< the mapped files that the tensors point into
+  std::string hash;  ///< XXH3-128 over name, type, shape and bytes of every tensor as computed with
+  std::int64_t bytes = 0;
+};
+
+/// Loads a Hugging Face directory, dense or NF4 (formats.md sections 1 and 2).
+/// `dtype` is the compute type: fp32 or fp64.
+/// Throws UsageError for a missing path; ContentError naming a missing, unused or misshapen tensor,
+/// or one that holds NaN or infinity.
+[[nodiscard]] std::shared_ptr<const BaseModel> load_base_model(const ModelConfig& config,
+                                                               at::ScalarType dtype);
+
+}  // namespace dfmoa::model

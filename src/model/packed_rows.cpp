@@ -1,0 +1,71 @@
+#include "src/model/packed_rows.h"
+
+#include "src/data/packing.h"
+
+namespace dfmoa::model {
+namespace {
+
+at::Tensor whole_numbers(const std::vector<std::int64_t>& values, at::Device device) {
+  return torch::tensor(values, torch::kLong).to(device);
+}
+
+void finish(PackedRows& rows, const std::vector<std::int64_t>& position, bool pooled,
+            const PackOptions& options) {
+  const auto device = options.options.device();
+  rows.position_T = whole_numbers(position, device);
+  gates::finish(rows.documents, pooled, options.options);
+  rows.rotary = ops::rotary_table(rows.position_T, options.inverse_frequency.to(device),
+                                  c10::typeMetaToScalarType(options.options.dtype()));
+}
+
+}  // namespace
+
+PackedRows pack(const data::PackedRow& row, const PackOptions& options) {
+  const auto device = options.options.device();
+  PackedRows rows;
+  rows.token_T = whole_numbers(row.token_T, device);
+  std::vector<std::int64_t> loss_row;
+  std::vector<std::int64_t> target;
+  for (std::size_t t = 0; t < row.target_T.size(); ++t) {
+    if (row.target_T[t] < 0) continue;
+    loss_row.push_back(static_cast<std::int64_t>(t));
+    target.push_back(row.target_T[t]);
+  }
+  rows.loss_row_X = whole_numbers(loss_row, device);
+  rows.target_X = whole_numbers(target, device);
+  auto& documents = rows.documents;
+  documents.id = row.document_id;
+  documents.begin = row.document_begin;
+  if (documents.begin.empty()) documents.begin = {0};
+  for (std::size_t d = 0; d < documents.id.size(); ++d) {
+    // Without a marked span the whole prompt before its first answer is read.
+    const bool marked = row.span_end[d] > row.span_begin[d];
+    documents.span_begin.push_back(marked ? row.span_begin[d] : documents.begin[d]);
+    documents.span_end.push_back(marked ? row.span_end[d] : row.prompt_end[d]);
+  }
+  finish(rows, row.position_T, options.pooled_gates, options);
+  return rows;
+}
+
+PackedRows pack_sequences(const std::vector<std::vector<std::int32_t>>& tokens,
+                          const std::vector<std::int64_t>& start, const PackOptions& options) {
+  PackedRows rows;
+  std::vector<std::int64_t> token;
+  std::vector<std::int64_t> position;
+  for (std::size_t d = 0; d < tokens.size(); ++d) {
+    for (std::size_t t = 0; t < tokens[d].size(); ++t) {
+      token.push_back(tokens[d][t]);
+      position.push_back(start[d] + static_cast<std::int64_t>(t));
+    }
+    rows.documents.begin.push_back(static_cast<std::int64_t>(token.size()));
+    rows.documents.id.push_back(static_cast<std::int64_t>(d));
+  }
+  const auto device = options.options.device();
+  rows.token_T = whole_numbers(token, device);
+  rows.loss_row_X = whole_numbers({}, device);
+  rows.target_X = whole_numbers({}, device);
+  finish(rows, position, /*pooled=*/false, options);
+  return rows;
+}
+
+}  // namespace dfmoa::model

@@ -1,0 +1,92 @@
+#include "src/model/transformer.h"
+
+#include "src/model/adapt.h"
+#include "src/ops/linear_cross_entropy.h"
+#include "src/ops/norm.h"
+
+namespace dfmoa::model {
+
+Transformer::Transformer(std::shared_ptr<const BaseModel> base) : base_(std::move(base)) {
+  const auto& layers = base_->layers;
+  blocks_.reserve(layers.size());
+  for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+    blocks_.emplace_back(static_cast<std::int64_t>(layer), base_->architecture, layers[layer]);
+  }
+}
+
+void Transformer::adapt(const AdapterPlan& plan, std::uint64_t seed) {
+  auto adapted = plan_blocks(plan, *base_);
+  for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
+    if (adapted[layer].empty()) continue;
+    for (const auto& router : adapted[layer].routers) {
+      pooled_gates_ = pooled_gates_ || router.config.scope == "span";
+    }
+    blocks_[layer].adapt(std::move(adapted[layer]), seed, base_->embedding_VD.options());
+  }
+}
+
+PackOptions Transformer::pack_options() const {
+  return {base_->inverse_frequency, base_->embedding_VD.options(), pooled_gates_};
+}
+
+PackedRows Transformer::pack(const data::PackedRow& row) const {
+  return model::pack(row, pack_options());
+}
+
+PackedRows Transformer::pack_sequences(const std::vector<std::vector<std::int32_t>>& tokens,
+                                       const std::vector<std::int64_t>& start) const {
+  return model::pack_sequences(tokens, start, pack_options());
+}
+
+at::Tensor Transformer::embed(const PackedRows& rows) const {
+  return base_->embedding_VD.index_select(0, rows.token_T);
+}
+
+HeadResult Transformer::head(const at::Tensor& x_TD, const PackedRows& rows, double inverse_n_loss,
+                             bool want_gradient) const {
+  const at::NoGradGuard no_grad;
+  const auto eps = base_->architecture.norm_eps;
+  const auto x_XD = x_TD.index_select(0, rows.loss_row_X);
+  const auto normed_XD = ops::rms_norm(x_XD, base_->final_norm_D, eps);
+  auto loss = ops::linear_cross_entropy(normed_XD, base_->head_VD, rows.target_X, inverse_n_loss,
+                                        want_gradient);
+  HeadResult result;
+  result.nll_X = loss.nll_X;
+  result.best_X = loss.best_X;
+  result.ce_sum = loss.nll_X.sum().item<double>();
+  if (want_gradient) {
+    result.dx_TD = at::zeros_like(x_TD);
+    result.dx_TD.index_copy_(0, rows.loss_row_X,
+                             ops::rms_norm_backward(loss.dx_XD, x_XD, base_->final_norm_D, eps));
+  }
+  return result;
+}
+
+at::Tensor Transformer::hidden(const PackedRows& rows, DecodeCache* cache, GateSink* sink) const {
+  const at::NoGradGuard no_grad;
+  auto x_TD = embed(rows);
+  for (const auto& block : blocks_) x_TD = block.forward(x_TD, {rows, {}, cache, sink}).y_TD;
+  return x_TD;
+}
+
+at::Tensor Transformer::logits(const at::Tensor& x_TD, const at::Tensor& row_X) const {
+  const at::NoGradGuard no_grad;
+  const auto x_XD = x_TD.index_select(0, row_X);
+  return at::mm(ops::rms_norm(x_XD, base_->final_norm_D, base_->architecture.norm_eps),
+                base_->head_VD.t());
+}
+
+std::int64_t Transformer::lowest_adapted() const {
+  for (const auto& block : blocks_) {
+    if (!block.adapters().empty()) return block.layer();
+  }
+  return static_cast<std::int64_t>(blocks_.size());
+}
+
+std::int64_t Transformer::trainable_parameters() const {
+  std::int64_t total = 0;
+  for (const auto& block : blocks_) total += block.parameters().count();
+  return total;
+}
+
+}  // namespace dfmoa::model

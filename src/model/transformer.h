@@ -1,0 +1,73 @@
+// A base model with its adapters: embed, blocks, head. The trainer walks the blocks itself.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/adapters/config.h"
+#include "src/data/packing.h"
+#include "src/gates/config.h"
+#include "src/model/block.h"
+
+namespace dfmoa::model {
+
+/// Every [adapter.NAME], [router.NAME] and [rank.NAME] of a run, by name.
+struct AdapterPlan {
+  std::map<std::string, adapters::AdapterConfig> adapters;
+  std::map<std::string, gates::RouterConfig> routers;
+  std::map<std::string, adapters::RankGateConfig> rank_gates;
+};
+
+struct HeadResult {
+  double ce_sum = 0;  ///< nats, summed over the loss-bearing tokens
+  at::Tensor nll_X;   ///< (X) fp64
+  at::Tensor best_X;  ///< (X) most likely token
+  at::Tensor dx_TD;   ///< gradient of ce_sum * inverse_n_loss, undefined unless wanted
+};
+
+class Transformer {
+ public:
+  explicit Transformer(std::shared_ptr<const BaseModel> base);
+
+  /// Installs adapters as planned, initialised from `seed`.
+  /// Throws UsageError for a site or layer that matches nothing, an unknown router or rank gate,
+  /// two adapters on one linear, or gates that do not fit their experts.
+  void adapt(const AdapterPlan& plan, std::uint64_t seed);
+
+  [[nodiscard]] PackedRows pack(const data::PackedRow& row) const;
+  [[nodiscard]] PackedRows pack_sequences(const std::vector<std::vector<std::int32_t>>& tokens,
+                                          const std::vector<std::int64_t>& start) const;
+
+  /// Shapes  -> (T, D).
+  [[nodiscard]] at::Tensor embed(const PackedRows& rows) const;
+  [[nodiscard]] std::vector<Block>& blocks() { return blocks_; }
+  [[nodiscard]] const std::vector<Block>& blocks() const { return blocks_; }
+  /// Final norm, vocabulary head and cross-entropy on the loss-bearing rows only, in chunks.
+  [[nodiscard]] HeadResult head(const at::Tensor& x_TD, const PackedRows& rows,
+                                double inverse_n_loss, bool want_gradient) const;
+
+  /// All blocks without gradients.
+  [[nodiscard]] at::Tensor hidden(const PackedRows& rows, DecodeCache* cache = nullptr,
+                                  GateSink* sink = nullptr) const;
+  /// Logits (X, V) of the given rows of the hidden stream.
+  [[nodiscard]] at::Tensor logits(const at::Tensor& x_TD, const at::Tensor& row_X) const;
+
+  /// Lowest adapted block; num_layers where nothing is adapted.
+  [[nodiscard]] std::int64_t lowest_adapted() const;
+  [[nodiscard]] std::int64_t trainable_parameters() const;
+  [[nodiscard]] const BaseModel& base() const { return *base_; }
+  [[nodiscard]] at::ScalarType dtype() const { return base_->embedding_VD.scalar_type(); }
+
+ private:
+  [[nodiscard]] PackOptions pack_options() const;
+
+  std::shared_ptr<const BaseModel> base_;
+  std::vector<Block> blocks_;
+  bool pooled_gates_ = false;
+};
+
+}  // namespace dfmoa::model

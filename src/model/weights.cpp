@@ -1,0 +1,180 @@
+#include "src/model/weights.h"
+
+#include <cstring>
+
+#include "kernels/cpu_level.h"
+#include "kernels/nf4.h"
+#include "kernels/nf4_double.h"
+#include "src/base/error.h"
+#include "src/base/text.h"
+#include "src/formats/json.h"
+#include "src/ops/dtype.h"
+
+namespace dfmoa::model {
+namespace {
+
+constexpr std::int64_t kBlock = 64;
+constexpr const char* kStateEnding = ".quant_state.bitsandbytes__nf4";
+
+/// A tensor over the file's bytes: zero copy where they are aligned to their type.
+at::Tensor tensor_of(const formats::TensorView& view, std::shared_ptr<const void> owner) {
+  const auto options = at::TensorOptions().dtype(ops::to_torch(view.dtype));
+  auto* data = const_cast<std::byte*>(view.bytes.data());  // frozen: nobody writes into it
+  if (reinterpret_cast<std::uintptr_t>(data) % base::size_of(view.dtype) == 0) {
+    return at::from_blob(
+        data, view.shape, [kept = std::move(owner)](void*) {}, options);
+  }
+  auto copy = at::empty(view.shape, options);
+  std::memcpy(copy.data_ptr(), data, view.bytes.size());
+  return copy;
+}
+
+std::string where(const formats::TensorStore& store, const std::string& name) {
+  return base::text(store.folder().string(), ": tensor ", name);
+}
+
+}  // namespace
+
+WeightReader::WeightReader(std::shared_ptr<const formats::TensorStore> store, at::ScalarType dtype,
+                           bool quantize)
+    : store_(std::move(store)), dtype_(dtype), quantize_(quantize) {}
+
+const formats::TensorView& WeightReader::use(const std::string& name) {
+  const auto& view = store_->get(name);
+  used_.insert(name);
+  return view;
+}
+
+void WeightReader::count(const std::string& name, const at::Tensor& tensor) {
+  const auto contiguous = tensor.contiguous();
+  hash_.add_text(base::text(name, " ", c10::toString(tensor.scalar_type()), " ", tensor.sizes()));
+  hash_.add(contiguous.const_data_ptr(), contiguous.nbytes());
+  bytes_ += static_cast<std::int64_t>(contiguous.nbytes());
+}
+
+at::Tensor WeightReader::dense(const std::string& name, at::IntArrayRef shape) {
+  const auto& view = use(name);
+  if (at::IntArrayRef(view.shape) != shape) {
+    throw base::ContentError(base::text(where(*store_, name), " is ", base::shape_text(view.shape),
+                                        ", expected ", base::shape_text(shape.vec())));
+  }
+  auto tensor = tensor_of(view, store_);
+  if (!tensor.is_floating_point()) {
+    throw base::ContentError(base::text(where(*store_, name), " holds ", base::name_of(view.dtype),
+                                        ", expected floating point"));
+  }
+  tensor = tensor.to(dtype_);
+  if (!at::isfinite(tensor.sum()).item<bool>() && !at::isfinite(tensor).all().item<bool>()) {
+    throw base::ContentError(where(*store_, name) + " holds NaN or infinity");
+  }
+  count(name, tensor);
+  return tensor;
+}
+
+std::shared_ptr<const adapters::BaseLinear> WeightReader::linear(const std::string& prefix,
+                                                                 std::int64_t out_features,
+                                                                 std::int64_t in_features,
+                                                                 bool has_bias) {
+  const auto bias_F = has_bias ? dense(prefix + ".bias", {out_features}) : at::Tensor();
+  const auto name = prefix + ".weight";
+  if (store_->find(name + kStateEnding) != nullptr) {
+    return stored_nf4(prefix, out_features, in_features, bias_F);
+  }
+  if (quantize_) {
+    const auto& view = use(name);
+    if (view.shape != std::vector<std::int64_t>{out_features, in_features}) {
+      throw base::ContentError(base::text(where(*store_, name), " is ",
+                                          base::shape_text(view.shape), ", expected ",
+                                          base::shape_text({out_features, in_features})));
+    }
+    return quantized(name, tensor_of(view, store_).to(at::kFloat).contiguous(), bias_F);
+  }
+  return adapters::dense_linear(dense(name, {out_features, in_features}), bias_F);
+}
+
+std::shared_ptr<const adapters::BaseLinear> WeightReader::quantized(const std::string& name,
+                                                                    const at::Tensor& weight_FD,
+                                                                    const at::Tensor& bias_F) {
+  const auto elements = weight_FD.numel();
+  auto codes = at::empty({(elements + 1) / 2}, at::kByte);
+  auto absmax = at::empty({(elements + kBlock - 1) / kBlock}, at::kFloat);
+  if (!kernels::nf4_quantize(weight_FD.const_data_ptr<float>(), elements, kBlock,
+                             codes.data_ptr<std::uint8_t>(), absmax.data_ptr<float>(),
+                             kernels::cpu_level())) {
+    throw base::ContentError(where(*store_, name) + " holds NaN or infinity");
+  }
+  count(name, codes);
+  count(name + ".absmax", absmax);
+  return adapters::nf4_linear(codes, absmax, kBlock, weight_FD.size(0), weight_FD.size(1), bias_F);
+}
+
+std::shared_ptr<const adapters::BaseLinear> WeightReader::stored_nf4(const std::string& prefix,
+                                                                     std::int64_t out_features,
+                                                                     std::int64_t in_features,
+                                                                     const at::Tensor& bias_F) {
+  const auto name = prefix + ".weight";
+  const auto& state = use(name + kStateEnding);
+  const auto text =
+      std::string_view(reinterpret_cast<const char*>(state.bytes.data()), state.bytes.size());
+  const auto json = formats::parse_json_text(text, where(*store_, name + kStateEnding));
+  const std::vector<std::int64_t> expected{out_features, in_features};
+  const auto shape = json.value("shape", std::vector<std::int64_t>{});
+  const auto block = json.value("blocksize", std::int64_t{0});
+  if (json.value("quant_type", "") != "nf4" || shape != expected ||
+      !kernels::nf4_block_is_legal(block)) {
+    throw base::ContentError(base::text(where(*store_, name), ": quant_state ", json.dump(),
+                                        ", expected nf4 of shape ", base::shape_text(expected),
+                                        " in blocks of 32 to 4096"));
+  }
+  if (!at::equal(tensor_of(use(name + ".quant_map"), store_).to(at::kFloat).reshape({-1}),
+                 torch::tensor(at::ArrayRef<float>(kernels::kNf4Codebook)))) {
+    throw base::ContentError(where(*store_, name + ".quant_map") + " is not the NF4 codebook");
+  }
+  const auto blocks = (out_features * in_features + block - 1) / block;
+  auto codes = tensor_of(use(name), store_).reshape({-1});
+  at::Tensor absmax;
+  if (json.contains("nested_blocksize")) {
+    const auto map = tensor_of(use(name + ".nested_quant_map"), store_).to(at::kFloat).contiguous();
+    std::array<float, 256> levels{};
+    if (map.numel() != 256) {
+      throw base::ContentError(where(*store_, name + ".nested_quant_map") +
+                               ": expected 256 levels");
+    }
+    std::copy_n(map.const_data_ptr<float>(), levels.size(), levels.begin());
+    const auto q = tensor_of(use(name + ".absmax"), store_).contiguous();
+    const auto absmax2 =
+        tensor_of(use(name + ".nested_absmax"), store_).to(at::kFloat).contiguous();
+    absmax = at::empty({blocks}, at::kFloat);
+    kernels::nf4_double_dequantize(
+        q.const_data_ptr<std::uint8_t>(), absmax2.const_data_ptr<float>(),
+        json.value("nested_offset", 0.0F), blocks,
+        json.value("nested_blocksize", std::int64_t{256}), levels, absmax.data_ptr<float>());
+  } else {
+    absmax = tensor_of(use(name + ".absmax"), store_).to(at::kFloat).contiguous();
+  }
+  if (codes.numel() != (out_features * in_features + 1) / 2 || absmax.numel() != blocks) {
+    throw base::ContentError(base::text(where(*store_, name), " holds ", codes.numel(),
+                                        " bytes and ", absmax.numel(), " scales, expected ",
+                                        (out_features * in_features + 1) / 2, " and ", blocks));
+  }
+  if (!at::isfinite(absmax).all().item<bool>()) {
+    throw base::ContentError(where(*store_, name + ".absmax") + " holds NaN or infinity");
+  }
+  count(name, codes);
+  count(name + ".absmax", absmax);
+  return adapters::nf4_linear(codes, absmax, block, out_features, in_features, bias_F);
+}
+
+void WeightReader::finish(const std::vector<std::string_view>& ignored) const {
+  for (const auto& name : store_->names()) {
+    if (used_.contains(name)) continue;
+    const bool known = std::any_of(ignored.begin(), ignored.end(),
+                                   [&](std::string_view ending) { return name.ends_with(ending); });
+    if (!known) {
+      throw base::ContentError(where(*store_, name) +
+                               " is not part of the model that config.json describes");
+    }
+  }
+}
+
+}  // namespace dfmoa::model

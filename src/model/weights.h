@@ -1,0 +1,59 @@
+// Reads the tensors of a base model by name, keeping count of what was used.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "src/adapters/base_linear.h"
+#include "src/base/hash.h"
+#include "src/formats/tensor_store.h"
+
+namespace dfmoa::model {
+
+class WeightReader {
+ public:
+  /// `quantize` turns dense linears into NF4 (block 64) while reading.
+  WeightReader(std::shared_ptr<const formats::TensorStore> store, at::ScalarType dtype,
+               bool quantize);
+
+  /// A dense tensor in the compute type; zero copy where the file holds that type, aligned.
+  /// Throws ContentError if it is missing, misshapen, of a quantised type, or not finite.
+  [[nodiscard]] at::Tensor dense(const std::string& name, at::IntArrayRef shape);
+
+  /// `prefix`.weight (F, D), dense or NF4, with `prefix`.bias where the model has one.
+  [[nodiscard]] std::shared_ptr<const adapters::BaseLinear> linear(const std::string& prefix,
+                                                                   std::int64_t out_features,
+                                                                   std::int64_t in_features,
+                                                                   bool has_bias);
+
+  /// Throws ContentError naming the first tensor that was not used and whose name has none of the
+  /// `ignored` endings.
+  void finish(const std::vector<std::string_view>& ignored) const;
+
+  [[nodiscard]] std::int64_t bytes() const { return bytes_; }
+  [[nodiscard]] std::string hash() const { return hash_.hex(); }
+
+ private:
+  [[nodiscard]] const formats::TensorView& use(const std::string& name);
+  [[nodiscard]] std::shared_ptr<const adapters::BaseLinear> stored_nf4(const std::string& prefix,
+                                                                       std::int64_t out_features,
+                                                                       std::int64_t in_features,
+                                                                       const at::Tensor& bias_F);
+  [[nodiscard]] std::shared_ptr<const adapters::BaseLinear> quantized(const std::string& name,
+                                                                      const at::Tensor& weight_FD,
+                                                                      const at::Tensor& bias_F);
+  void count(const std::string& name, const at::Tensor& tensor);
+
+  std::shared_ptr<const formats::TensorStore> store_;
+  at::ScalarType dtype_;
+  bool quantize_;
+  std::set<std::string> used_;
+  base::Hash128 hash_;
+  std::int64_t bytes_ = 0;
+};
+
+}  // namespace dfmoa::model
