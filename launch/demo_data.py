@@ -11,6 +11,7 @@ repeats within a set.
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -45,6 +46,7 @@ class NotEnough(Exception):
     """A family has fewer different prompts than were asked for."""
 
 
+@functools.cache  # the empty packages cannot be opened twice
 def load_families():
     """reasoning-gym's create_dataset with only FAMILIES registered.
 
