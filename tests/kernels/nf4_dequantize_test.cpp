@@ -99,6 +99,16 @@ TEST_P(Nf4Dequantize, f64_is_the_f32_value_widened) {
   check_all<double>();
 }
 
+TEST_P(Nf4Dequantize, bf16_ties_go_to_even) {
+  // Code 15 is 1, so the values are the scales: two that lie halfway between bf16 neighbours.
+  const std::vector<float> absmax = {0x1.01p+0F, 0x1.03p+0F};
+  const std::vector<std::uint8_t> codes(64, 0xFF);
+  std::vector<std::uint16_t> out(128);
+  run_nf4_dequantize(GetParam(), codes.data(), absmax.data(), 64, 0, 128, out.data());
+  EXPECT_EQ(out[0], 0x3F80);
+  EXPECT_EQ(out[64], 0x3F82);
+}
+
 // The CPU's vector forms store large outputs past the caches.
 class Nf4Streaming : public FormTest {};
 INSTANTIATE_TEST_SUITE_P(Forms, Nf4Streaming, testing::ValuesIn(cpu_forms()), form_name);
