@@ -126,9 +126,9 @@ LineIndex LineIndex::stored(const TextFile& file, const std::string& index_dir) 
   fs::create_directories(index_dir, ignored);
   const auto second = index.store(inside, file.stamp());
   if (second.empty()) return index;
-  throw base::MachineError(base::text("indexing ", file.path(), ": ", beside,
-                                      " cannot be written (", first, "), nor can data.index_dir = ",
-                                      index_dir, " (", second, "), expected a writable folder"));
+  throw base::MachineError(base::text(
+      "indexing ", file.path(), ": ", beside, " cannot be written (", first,
+      "), nor can data.index_dir = ", index_dir, " (", second, "), expected a writable folder"));
 }
 
 bool LineIndex::load(const std::string& place, const FileStamp& stamp, LineIndex& index) {

@@ -15,8 +15,8 @@ namespace dfmoa::data {
 /// The non-blank lines of one file, 12 bytes a line. A byte order mark and line ends of either kind
 /// belong to no line.
 ///
-/// On disk: six 64-bit words (signature, the file's bytes and modification time, lines, two words of
-/// the content's hash), the first byte of every line and the end of the file (64 bits each), the
+/// On disk: six 64-bit words (signature, the file's bytes and modification time, lines, two words
+/// of the content's hash), the first byte of every line and the end of the file (64 bits each), the
 /// line numbers (32 bits each), XXH3-128 of all that. An index that does not fit the file, or whose
 /// hash is wrong, is made anew.
 class LineIndex {

@@ -1,114 +1,177 @@
 #include "src/data/loader.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "src/base/error.h"
-#include "src/base/random.h"
 #include "src/base/text.h"
 
 namespace dfmoa::data {
+namespace {
+
+/// Row length that numbers tokens where train.tokens sets none: more than any row has.
+constexpr std::int64_t kUnlimitedRow = std::int64_t{1} << 32;
+
+std::vector<std::pair<std::string, std::int64_t Cursor::*>> cursor_fields() {
+  return {{"data/sample", &Cursor::sample},      {"data/piece", &Cursor::piece},
+          {"data/document", &Cursor::document},  {"data/row", &Cursor::row},
+          {"data/skipped", &Cursor::skipped},    {"data/order_hash", &Cursor::order_hash},
+          {"data/data_hash", &Cursor::data_hash}};
+}
+
+}  // namespace
+
+void save(const Cursor& cursor, base::StateTree& state) {
+  for (const auto& [name, member] : cursor_fields()) state.set(name, cursor.*member);
+}
+
+Cursor load_cursor(const base::StateTree& state) {
+  Cursor cursor;
+  for (const auto& [name, member] : cursor_fields()) cursor.*member = state.integer(name);
+  return cursor;
+}
 
 Loader::Loader(const DataConfig& config, const LoaderShape& shape, const SampleReader& reader,
                std::uint64_t seed)
-    : config_(config), shape_(shape), reader_(reader), seed_(seed), files_(config.train) {}
-
-std::int64_t Loader::line_of(std::int64_t sample) {
-  const auto count = files_.count();
-  const auto epoch = sample / count;
-  if (config_.order == "file") return sample % count;
-  if (epoch != epoch_) {
-    order_ = base::permutation(
-        base::KeyedRandom(seed_, {base::key_word("data_order"), static_cast<std::uint64_t>(epoch)}),
-        count);
-    epoch_ = epoch;
+    : config_(config),
+      shape_(shape),
+      reader_(reader),
+      files_(config.train, config.index_dir),
+      order_(files_.count(), seed, config.order == "shuffled") {
+  if (shape.micro_batches < 1 || shape.tokens < 0 || shape.documents < 0 ||
+      (shape.tokens == 0 && shape.documents == 0)) {
+    throw base::UsageError(
+        base::text("train.micro_batches = ", shape.micro_batches, ", train.tokens = ", shape.tokens,
+                   ", train.documents = ", shape.documents,
+                   ": expected at least one micro-batch, and tokens or documents to fill it"));
   }
-  return order_[static_cast<std::size_t>(sample % count)];
+  cursor_.data_hash = files_.fingerprint();
+}
+
+void Loader::seek(const Cursor& cursor) {
+  if (cursor.data_hash != cursor_.data_hash) {
+    throw base::ContentError(base::text(
+        "resuming at sample ", cursor.sample, " of data.train = ", base::join(config_.train, ", "),
+        ": the content of these files has changed since, expected the same bytes"));
+  }
+  cursor_ = cursor;
 }
 
 void Loader::advance() {
   // FNV-1a over the lines taken; kept as a signed word because checkpoints hold those.
   auto hash = static_cast<std::uint64_t>(cursor_.order_hash);
-  hash = (hash ^ static_cast<std::uint64_t>(line_of(cursor_.sample) + 1)) * 0x100000001b3ULL;
-  cursor_.order_hash = static_cast<std::int64_t>(hash);
+  hash ^= static_cast<std::uint64_t>(order_.line(cursor_.sample)) + 1;
+  cursor_.order_hash = static_cast<std::int64_t>(hash * 0x100000001b3ULL);
   cursor_.sample += 1;
   cursor_.piece = 0;
 }
 
-std::optional<Sample> Loader::draw() {
-  const auto line = files_.line(line_of(cursor_.sample));
+const Sample* Loader::draw() {
+  if (drawn_number_ == cursor_.sample) return &drawn_;
+  const auto line = files_.line(order_.line(cursor_.sample));
   try {
-    return reader_.read(line);
-  } catch (const base::ContentError&) {
-    if (!config_.skip_bad_lines) throw;  // else counted, and reported by the trainer
+    drawn_ = reader_.read(line);
+    drawn_number_ = cursor_.sample;
+    return &drawn_;
+  } catch (const base::ContentError& error) {
+    if (!config_.skip_bad_lines) throw;
+    last_skipped_ = error.what();
   }
   cursor_.skipped += 1;
   if (cursor_.skipped >= files_.count() && cursor_.document == 0) {
-    throw base::ContentError(
-        base::text("all ", files_.count(), " lines are broken; the last is ", line.where));
+    throw base::ContentError(base::text("all ", files_.count(), " lines of ",
+                                        base::join(config_.train, ", "),
+                                        " are broken; the last: ", last_skipped_));
   }
-  return std::nullopt;
+  return nullptr;
+}
+
+std::int64_t Loader::piece_end(const Sample& sample) const {
+  const auto length = static_cast<std::int64_t>(sample.token.size());
+  if (shape_.tokens == 0 || length - cursor_.piece <= shape_.tokens) return length;
+  if (config_.long_documents == "error") {
+    throw base::ContentError(
+        base::text(sample.where, ": the document has ", length, " tokens, expected at most ",
+                   shape_.tokens, " (train.tokens); data.long = truncate or split accepts it"));
+  }
+  return cursor_.piece + shape_.tokens;
 }
 
 PackedRow Loader::next_row() {
   PackedRow row;
+  row.first_token = cursor_.row * (shape_.tokens > 0 ? shape_.tokens : kUnlimitedRow);
   while (shape_.documents == 0 || row.documents() < shape_.documents) {
-    const auto sample = draw();
-    if (!sample) {
+    const Sample* sample = draw();
+    if (sample == nullptr) {
       advance();
       continue;
     }
-    const auto length = static_cast<std::int64_t>(sample->token.size());
-    auto end = length;
-    if (length - cursor_.piece > shape_.tokens) {
-      if (config_.long_documents == "error") {
-        throw base::ContentError(
-            base::text(sample->where, ": the document has ", length, " tokens, expected at most ",
-                       shape_.tokens, " (train.tokens); data.long = truncate or split takes it"));
-      }
-      end = cursor_.piece + shape_.tokens;
-    }
-    if (row.tokens() + end - cursor_.piece > shape_.tokens) {
+    const auto end = piece_end(*sample);
+    if (shape_.tokens > 0 && row.tokens() + end - cursor_.piece > shape_.tokens) {
       if (shape_.documents == 0) break;  // next-fit: this sample opens the next row
-      throw base::ContentError(base::text(sample->where, ": ", shape_.documents,
-                                          " documents (train.documents) need more than ",
-                                          shape_.tokens, " tokens (train.tokens)"));
+      throw base::ContentError(
+          base::text(sample->where, ": document ", row.documents() + 1, " of ", shape_.documents,
+                     " (train.documents) makes a row of ", row.tokens() + end - cursor_.piece,
+                     " tokens, expected at most ", shape_.tokens, " (train.tokens)"));
     }
     row.append(*sample, cursor_.document++, cursor_.piece, end);
-    if (end < length && config_.long_documents == "split") {
+    if (end < static_cast<std::int64_t>(sample->token.size()) &&
+        config_.long_documents == "split") {
       cursor_.piece = end;
     } else {
       advance();
     }
     if (shape_.documents == 0 && row.tokens() == shape_.tokens) break;
   }
+  cursor_.row += 1;
   return row;
 }
 
 std::vector<PackedRow> Loader::next_step() {
   std::vector<PackedRow> rows;
-  for (std::int64_t m = 0; m < shape_.micro_batches; ++m) rows.push_back(next_row());
+  std::int64_t loss_tokens = 0;
+  for (std::int64_t m = 0; m < shape_.micro_batches; ++m) {
+    rows.push_back(next_row());
+    loss_tokens += rows.back().loss_tokens();
+  }
+  if (loss_tokens == 0) {
+    throw base::ContentError(base::text(
+        rows.front().where.front(), ": none of the tokens from here to ", rows.back().where.back(),
+        " in a step of ", shape_.micro_batches, " micro-batches bears loss, expected at least one",
+        config_.long_documents == "error" ? "" : " (data.long cut the answers off)"));
+  }
   return rows;
 }
 
-void for_each_row(const std::vector<std::string>& paths, const SampleReader& reader,
-                  std::int64_t tokens,
-                  const std::function<void(const PackedRow&, const std::vector<Sample>&)>& visit) {
+std::int64_t for_each_row(
+    const std::vector<std::string>& paths, const SampleReader& reader, std::int64_t tokens,
+    const std::function<void(const PackedRow&, const std::vector<Sample>&)>& visit) {
   const JsonlFiles files(paths);
   PackedRow row;
   std::vector<Sample> samples;
+  std::int64_t next_row = 0;
+  std::int64_t skipped = 0;
   const auto flush = [&] {
     if (row.documents() > 0) visit(row, samples);
     row = {};
+    row.first_token = ++next_row * tokens;
     samples.clear();
   };
   for (std::int64_t index = 0; index < files.count(); ++index) {
-    auto sample = reader.read(files.line(index));
+    Sample sample;
+    try {
+      sample = reader.read(files.line(index));
+    } catch (const base::ContentError&) {
+      if (!reader.config().skip_bad_lines) throw;
+      ++skipped;
+      continue;
+    }
     const auto length = static_cast<std::int64_t>(sample.token.size());
-    if (row.tokens() + length > tokens) flush();
+    if (row.documents() > 0 && row.tokens() + length > tokens) flush();
     row.append(sample, index, 0, length);
     samples.push_back(std::move(sample));
   }
   flush();
+  return skipped;
 }
 
 }  // namespace dfmoa::data

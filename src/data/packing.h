@@ -20,7 +20,8 @@ struct PackedRow {
   std::vector<std::int64_t> span_begin;  ///< tokens of the marked instruction; empty: not marked
   std::vector<std::int64_t> span_end;
   std::vector<std::string> task;
-  std::vector<std::string> where;
+  std::vector<std::string> where;  ///< "file:line"
+  std::int64_t first_token = 0;    ///< global index of token 0 = row * tokens of a row
 
   [[nodiscard]] std::int64_t tokens() const { return document_begin.back(); }
   [[nodiscard]] std::int64_t documents() const {
@@ -28,7 +29,9 @@ struct PackedRow {
   }
   [[nodiscard]] std::int64_t loss_tokens() const;
 
-  /// Appends tokens [begin, end) of the sample as one document.
+  /// Appends tokens [begin, end) of the sample as one document. Its last token keeps its target
+  /// when the sample goes on, so that cutting a sample into pieces loses no target. Throws
+  /// ShapeError unless 0 <= begin < end <= tokens of the sample.
   void append(const Sample& sample, std::int64_t id, std::int64_t begin, std::int64_t end);
 };
 

@@ -1,4 +1,4 @@
-// From a JSON line to tokens with a loss mask: the four shapes of formats.md section 8.
+// From a JSON line to tokens with a loss mask.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 
 #include "src/data/chat_template.h"
 #include "src/data/config.h"
+#include "src/data/document.h"
 #include "src/data/jsonl.h"
 #include "src/data/span_pattern.h"
 #include "src/data/tokenizer.h"
@@ -27,28 +28,35 @@ struct Sample {
   std::string completion;  ///< expected text, for exact match; empty for {"text"} and long chats
 };
 
-/// Turns lines into samples. Prompt and completion are encoded apart, so that a prompt has the same
-/// tokens here and when text is generated from it.
+/// Turns lines into samples.
+///
+/// Prompt and completion are encoded apart: then a prompt has the same tokens here and when text is
+/// generated from it, whatever follows. Encoded together, a merge across the border would put a
+/// part of the answer into the last token of the prompt.
 class SampleReader {
  public:
   /// The tokenizer must outlive the reader. `model` is the folder whose chat template `auto` reads;
-  /// it is read when the first chat or alpaca line comes.
+  /// it is read when the first line comes that needs it.
+  /// Throws UsageError for a data.span that is no pattern with a group.
   SampleReader(const DataConfig& config, const Tokenizer& tokenizer, std::string model);
-  ~SampleReader();
 
-  /// Throws ContentError "file:line: ..." for a line that is none of the four shapes.
+  /// Throws ContentError "file:line: ..." for a line that is none of the four shapes, that has no
+  /// token to learn, or that the tokenizer or the template refuses.
   [[nodiscard]] Sample read(const JsonLine& line) const;
 
+  [[nodiscard]] const DataConfig& config() const { return config_; }
+
  private:
-  struct Draft;  // text pieces before they are tokens
-  [[nodiscard]] Draft draft(const JsonLine& line) const;
   [[nodiscard]] const ChatTemplate& chat_template() const;
-  [[nodiscard]] Sample encode(const Draft& draft, const std::string& where) const;
+  [[nodiscard]] Sample encode(const Document& document, const std::string& where) const;
+  void append(const Document::Piece& piece, const Document& document, std::size_t first_byte,
+              Sample& sample) const;
 
   DataConfig config_;
   const Tokenizer& tokenizer_;
   std::string model_;
   std::optional<SpanPattern> span_;
+  std::vector<std::int32_t> begin_ids_;  ///< what the tokenizer puts before a text
   mutable std::unique_ptr<const ChatTemplate> template_;
 };
 

@@ -46,8 +46,8 @@ base::Descriptor unnamed_file(const std::string& folder, const std::string& path
   std::string name = (place / "dfmoa_unpacked_XXXXXX").string();
   base::Descriptor file(::mkstemp(name.data()));
   if (!file) {
-    base::throw_errno(base::text("unpacking ", path, " into ", place.string(),
-                                 " (data.index_dir, else TMPDIR)"));
+    base::throw_errno(
+        base::text("unpacking ", path, " into ", place.string(), " (data.index_dir, else TMPDIR)"));
   }
   ::unlink(name.c_str());
   return file;
