@@ -1,110 +1,107 @@
 #include "distributed/comm/communicator.h"
 
 #include <algorithm>
-#include <cstring>
+#include <exception>
 
+#include "distributed/comm/ring_file.h"
 #include "src/base/error.h"
+#include "src/base/text.h"
 
 namespace dfmoa::comm {
 namespace {
 
-template <class Value>
-void reduce_values(Value* a, const Value* b, std::int64_t count, Op op) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    a[i] = op == Op::sum   ? a[i] + b[i]
-           : op == Op::max ? std::max(a[i], b[i])
-                           : std::min(a[i], b[i]);
-  }
+void check_reducible(std::string_view tag, base::DType dtype) {
+  if (can_reduce(dtype)) return;
+  throw base::ShapeError(base::text("reducing ", tag, ": the type is ", base::name_of(dtype),
+                                    ", expected F64, F32, BF16, I64 or I32"));
 }
 
-void reduce_bf16(std::uint16_t* a, const std::uint16_t* b, std::int64_t count, Op op) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    float value = base::from_bf16(a[i]);
-    const float other = base::from_bf16(b[i]);
-    reduce_values(&value, &other, 1, op);
-    a[i] = base::to_bf16(value);
+/// The counts of one side of a ragged exchange in bytes.
+std::vector<std::int64_t> in_bytes(std::span<const std::int64_t> counts, int num_processes,
+                                   base::DType dtype, std::string_view tag) {
+  if (counts.size() != static_cast<std::size_t>(num_processes)) {
+    throw base::ShapeError(base::text("all_to_all(", tag, "): ", counts.size(), " counts for ",
+                                      num_processes, " processes"));
   }
+  std::vector<std::int64_t> bytes;
+  for (const auto count : counts) {
+    if (count < 0) throw base::ShapeError(base::text("all_to_all(", tag, "): a count is ", count));
+    bytes.push_back(count * static_cast<std::int64_t>(base::size_of(dtype)));
+  }
+  return bytes;
 }
 
 }  // namespace
 
-void reduce_into(void* a, const void* b, std::int64_t count, base::DType dtype, Op op) {
-  switch (dtype) {
-    case base::DType::f64:
-      return reduce_values(static_cast<double*>(a), static_cast<const double*>(b), count, op);
-    case base::DType::f32:
-      return reduce_values(static_cast<float*>(a), static_cast<const float*>(b), count, op);
-    case base::DType::i64:
-      return reduce_values(static_cast<std::int64_t*>(a), static_cast<const std::int64_t*>(b),
-                           count, op);
-    case base::DType::i32:
-      return reduce_values(static_cast<std::int32_t*>(a), static_cast<const std::int32_t*>(b),
-                           count, op);
-    case base::DType::bf16:
-      return reduce_bf16(static_cast<std::uint16_t*>(a), static_cast<const std::uint16_t*>(b),
-                         count, op);
-    case base::DType::f16:
-    case base::DType::u8:
-      break;
+template <class Body>
+void Communicator::carry_out(Record call, Body&& body) {
+  if (call.elements < 0) {
+    throw base::ShapeError(base::text(call.op, "(", call.tag, "): the count is ", call.elements));
   }
-  throw base::MachineError("reducing " + base::name_of(dtype) +
-                           ": expected F64, F32, BF16, I64 or I32");
-}
-
-void Communicator::record(std::string_view tag, std::string op, std::int64_t count,
-                          base::DType dtype) {
-  recorder_.add({std::string(tag), std::move(op), count, dtype});
+  recorder_.begin(std::move(call));
+  try {
+    body();
+  } catch (...) {
+    std::throw_with_nested(
+        base::Context(base::text("collective #", recorder_.count(), " ", describe(current()),
+                                 " on process ", process_, " of ", num_processes_)));
+  }
+  recorder_.end();
 }
 
 void Communicator::all_reduce(void* data, std::int64_t count, base::DType dtype, Op op,
                               std::string_view tag) {
-  record(tag, "all_reduce", count, dtype);
-  do_all_reduce(data, count, dtype, op);
+  check_reducible(tag, dtype);
+  carry_out({std::string(tag), "all_reduce", count, dtype},
+            [&] { do_all_reduce(data, count, dtype, op); });
 }
 
 void Communicator::all_gather(const void* in, std::int64_t count_each, void* out, base::DType dtype,
                               std::string_view tag) {
-  record(tag, "all_gather", count_each, dtype);
-  do_all_gather(in, static_cast<std::size_t>(count_each) * base::size_of(dtype), out);
+  carry_out({std::string(tag), "all_gather", count_each, dtype}, [&] {
+    do_all_gather(in, static_cast<std::size_t>(count_each) * base::size_of(dtype), out);
+  });
 }
 
 void Communicator::reduce_scatter(const void* in, void* out, std::int64_t count_each,
                                   base::DType dtype, Op op, std::string_view tag) {
-  record(tag, "reduce_scatter", count_each, dtype);
-  const auto bytes_each = static_cast<std::size_t>(count_each) * base::size_of(dtype);
-  const auto processes = static_cast<std::size_t>(num_processes_);
-  const std::vector<std::int64_t> counts(processes, static_cast<std::int64_t>(bytes_each));
-  std::vector<std::byte> parts(processes * bytes_each);
-  do_all_to_all(in, counts, parts.data(), counts);
-  std::memcpy(out, parts.data(), bytes_each);
-  for (std::size_t p = 1; p < processes; ++p) {
-    reduce_into(out, parts.data() + p * bytes_each, count_each, dtype, op);
-  }
+  check_reducible(tag, dtype);
+  carry_out({std::string(tag), "reduce_scatter", count_each, dtype}, [&] {
+    const auto bytes_each = static_cast<std::size_t>(count_each) * base::size_of(dtype);
+    const auto processes = static_cast<std::size_t>(num_processes_);
+    const std::vector<std::int64_t> sizes(processes, static_cast<std::int64_t>(bytes_each));
+    std::vector<std::byte> received(processes * bytes_each);
+    do_all_to_all(in, sizes, received.data(), sizes);
+    std::vector<const void*> parts;
+    for (std::size_t p = 0; p < processes; ++p) parts.push_back(received.data() + p * bytes_each);
+    reduce_parts(out, parts, count_each, dtype, op);
+  });
 }
 
 void Communicator::all_to_all(const void* send, std::span<const std::int64_t> send_counts,
                               void* receive, std::span<const std::int64_t> receive_counts,
                               base::DType dtype, std::string_view tag) {
+  const auto send_bytes = in_bytes(send_counts, num_processes_, dtype, tag);
+  const auto receive_bytes = in_bytes(receive_counts, num_processes_, dtype, tag);
   std::int64_t total = 0;
   for (const auto count : send_counts) total += count;
-  record(tag, "all_to_all", total, dtype);
-  const auto in_bytes = [&](std::span<const std::int64_t> counts) {
-    std::vector<std::int64_t> bytes(counts.begin(), counts.end());
-    for (auto& count : bytes) count *= static_cast<std::int64_t>(base::size_of(dtype));
-    return bytes;
-  };
-  do_all_to_all(send, in_bytes(send_counts), receive, in_bytes(receive_counts));
+  carry_out({std::string(tag), "all_to_all", total, dtype},
+            [&] { do_all_to_all(send, send_bytes, receive, receive_bytes); });
 }
 
 void Communicator::broadcast(void* data, std::int64_t count, base::DType dtype, int root,
                              std::string_view tag) {
-  record(tag, "broadcast", count, dtype);
-  do_broadcast(data, static_cast<std::size_t>(count) * base::size_of(dtype), root);
+  if (root < 0 || root >= num_processes_) {
+    throw base::ShapeError(
+        base::text("broadcast(", tag, "): the root is process ", root, " of ", num_processes_));
+  }
+  carry_out({std::string(tag), "broadcast", count, dtype}, [&] {
+    do_broadcast(data, static_cast<std::size_t>(count) * base::size_of(dtype), root);
+  });
 }
 
 void Communicator::barrier(std::string_view tag) {
-  record(tag, "barrier", 0, base::DType::u8);
-  do_barrier();
+  carry_out({std::string(tag), "barrier", 0, base::DType::u8}, [&] { do_barrier(); });
 }
 
 bool Communicator::agree(bool ok, std::string_view tag) {
@@ -128,6 +125,11 @@ std::vector<std::string> Communicator::gather_text(const std::string& mine, std:
     texts.push_back(all.substr(p * padded.size(), static_cast<std::size_t>(sizes[p])));
   }
   return texts;
+}
+
+void Communicator::keep_ring(const std::filesystem::path& folder) {
+  recorder_.mirror(
+      std::make_unique<RingWriter>(ring_path(folder, process_), process_, num_processes_));
 }
 
 }  // namespace dfmoa::comm

@@ -2,29 +2,33 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "distributed/comm/recorder.h"
+#include "distributed/comm/reduce.h"
 #include "src/base/dtype.h"
 
 namespace dfmoa::comm {
 
-enum class Op { sum, max, min };
-
 /// Every process must issue the same collectives in the same order with the same counts. Each is
-/// recorded before it starts. Reductions add in process order: bitwise equal run to run, and on
-/// every process.
-/// Throws MachineError when the back end fails or another process has failed.
+/// recorded before it starts and after it ends. Reductions add in process order: bitwise equal run
+/// to run, and on every process.
+/// Throws MachineError, in a Context that names the collective, when the back end fails, another
+/// process has failed, or the processes' calls are seen to differ; ShapeError for arguments that
+/// no process may give.
 class Communicator {
  public:
   virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
   [[nodiscard]] int process() const { return process_; }
   [[nodiscard]] int num_processes() const { return num_processes_; }
 
-  /// In place. f64, f32, bf16 (added in fp32), i64, i32.
+  /// In place. f64, f32, bf16 (reduced in fp32, rounded once), i64, i32.
   void all_reduce(void* data, std::int64_t count, base::DType dtype, Op op, std::string_view tag);
   /// `out` holds num_processes * count_each elements, in process order.
   void all_gather(const void* in, std::int64_t count_each, void* out, base::DType dtype,
@@ -45,9 +49,14 @@ class Communicator {
   [[nodiscard]] std::vector<std::string> gather_text(const std::string& mine, std::string_view tag);
 
   [[nodiscard]] Recorder& recorder() { return recorder_; }
+  /// From now on every collective is also written to a ring file in this existing folder
+  /// (ring_file.h). Throws MachineError if the file cannot be made.
+  void keep_ring(const std::filesystem::path& folder);
 
  protected:
   Communicator(int process, int num_processes) : process_(process), num_processes_(num_processes) {}
+  /// The collective that is being carried out.
+  [[nodiscard]] const Record& current() const { return recorder_.records().back(); }
 
  private:
   virtual void do_all_gather(const void* in, std::size_t bytes_each, void* out) = 0;
@@ -56,14 +65,13 @@ class Communicator {
                              void* receive, std::span<const std::int64_t> receive_bytes) = 0;
   virtual void do_broadcast(void* data, std::size_t bytes, int root) = 0;
   virtual void do_barrier() = 0;
-  void record(std::string_view tag, std::string op, std::int64_t count, base::DType dtype);
+
+  template <class Body>
+  void carry_out(Record call, Body&& body);
 
   int process_;
   int num_processes_;
   Recorder recorder_;
 };
-
-/// a[i] = a[i] op b[i]. Throws MachineError for f16 and u8, which nothing reduces.
-void reduce_into(void* a, const void* b, std::int64_t count, base::DType dtype, Op op);
 
 }  // namespace dfmoa::comm

@@ -4,10 +4,12 @@
 #include <cstring>
 #include <exception>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "src/base/error.h"
+#include "src/base/text.h"
 
 namespace dfmoa::comm {
 namespace {
@@ -15,6 +17,12 @@ namespace {
 /// What the threads of one world share: a place to publish a pointer, and a barrier.
 class World {
  public:
+  struct Published {
+    const void* data = nullptr;
+    std::span<const std::int64_t> sizes;
+    Record call;
+  };
+
   explicit World(int num_processes)
       : published_(static_cast<std::size_t>(num_processes)), waiting_for_(num_processes) {}
 
@@ -22,25 +30,19 @@ class World {
   void meet() {
     std::unique_lock lock(mutex_);
     const auto round = round_;
-    if (--waiting_for_ == 0) {
+    if (!failed_ && --waiting_for_ == 0) {
       waiting_for_ = static_cast<int>(published_.size());
       ++round_;
       all_here_.notify_all();
     }
     all_here_.wait(lock, [&] { return round_ != round || failed_; });
-    if (failed_ && round_ == round) {
-      throw base::MachineError("a collective was left: another process failed");
-    }
+    if (round_ == round) throw base::MachineError("another process failed and will not come");
   }
   void fail() {
     const std::lock_guard lock(mutex_);
     failed_ = true;
     all_here_.notify_all();
   }
-  struct Published {
-    const void* data = nullptr;
-    std::span<const std::int64_t> sizes;
-  };
   std::vector<Published>& published() { return published_; }
 
  private:
@@ -52,69 +54,85 @@ class World {
   bool failed_ = false;
 };
 
+/// Empty if all processes called the same; else both calls.
+std::string difference_of(const std::vector<World::Published>& all) {
+  for (std::size_t p = 1; p < all.size(); ++p) {
+    if (all[p].call.matches(all[0].call)) continue;
+    return base::text("process ", p, " called ", describe(all[p].call), ", process 0 called ",
+                      describe(all[0].call));
+  }
+  return {};
+}
+
 class LocalCommunicator final : public Communicator {
  public:
   LocalCommunicator(std::shared_ptr<World> world, int process, int num_processes)
       : Communicator(process, num_processes), world_(std::move(world)) {}
 
  private:
-  /// Publishes, lets everybody read everybody's, and waits until all have read.
+  /// Publishes, lets everybody read everybody's, and waits until all have read. `read` returns what
+  /// is wrong: it is thrown after that wait, when nobody looks at this thread's memory any more.
   template <class Read>
-  void exchange(World::Published mine, Read&& read) {
-    world_->published()[static_cast<std::size_t>(process())] = mine;
+  void exchange(const void* data, std::span<const std::int64_t> sizes, Read&& read) {
+    world_->published()[static_cast<std::size_t>(process())] = {data, sizes, current()};
     world_->meet();
-    read(world_->published());
+    auto problem = difference_of(world_->published());
+    if (problem.empty()) problem = read(world_->published());
     world_->meet();
+    if (!problem.empty()) throw base::MachineError(problem);
   }
 
   void do_all_gather(const void* in, std::size_t bytes_each, void* out) override {
-    exchange({in, {}}, [&](const auto& all) {
-      for (std::size_t p = 0; p < all.size(); ++p) {
-        if (bytes_each > 0)
-          std::memcpy(static_cast<char*>(out) + p * bytes_each, all[p].data, bytes_each);
+    exchange(in, {}, [&](const auto& all) {
+      for (std::size_t p = 0; p < all.size() && bytes_each > 0; ++p) {
+        std::memmove(static_cast<char*>(out) + p * bytes_each, all[p].data, bytes_each);
       }
+      return std::string();
     });
   }
 
   void do_all_reduce(void* data, std::int64_t count, base::DType dtype, Op op) override {
-    const auto bytes = static_cast<std::size_t>(count) * base::size_of(dtype);
-    std::vector<std::byte> total(bytes);
-    exchange({data, {}}, [&](const auto& all) {
-      if (bytes == 0) return;
-      std::memcpy(total.data(), all[0].data, bytes);
-      for (std::size_t p = 1; p < all.size(); ++p) {
-        reduce_into(total.data(), all[p].data, count, dtype, op);
-      }
+    std::vector<std::byte> total(static_cast<std::size_t>(count) * base::size_of(dtype));
+    exchange(data, {}, [&](const auto& all) {
+      std::vector<const void*> parts;
+      for (const auto& one : all) parts.push_back(one.data);
+      reduce_parts(total.data(), parts, count, dtype, op);
+      return std::string();
     });
-    if (bytes > 0) std::memcpy(data, total.data(), bytes);
+    if (!total.empty()) std::memcpy(data, total.data(), total.size());
   }
 
   void do_all_to_all(const void* send, std::span<const std::int64_t> send_bytes, void* receive,
                      std::span<const std::int64_t> receive_bytes) override {
-    exchange({send, send_bytes}, [&](const auto& all) {
+    exchange(send, send_bytes, [&](const auto& all) {
       auto* to = static_cast<char*>(receive);
       const auto mine = static_cast<std::size_t>(process());
       for (std::size_t p = 0; p < all.size(); ++p) {
+        const auto size = all[p].sizes[mine];
+        if (size != receive_bytes[p]) {
+          return base::text("process ", p, " sends ", size, " bytes, expected ", receive_bytes[p]);
+        }
         const auto* from = static_cast<const char*>(all[p].data);
         for (std::size_t before = 0; before < mine; ++before) from += all[p].sizes[before];
-        if (all[p].sizes[mine] != receive_bytes[p]) {
-          throw base::MachineError("all_to_all: a process sends another count than is received");
-        }
-        if (receive_bytes[p] > 0) std::memcpy(to, from, static_cast<std::size_t>(receive_bytes[p]));
-        to += receive_bytes[p];
+        if (size > 0) std::memcpy(to, from, static_cast<std::size_t>(size));
+        to += size;
       }
+      return std::string();
     });
   }
 
   void do_broadcast(void* data, std::size_t bytes, int root) override {
-    exchange({data, {}}, [&](const auto& all) {
+    exchange(data, {}, [&](const auto& all) {
       if (process() != root && bytes > 0) {
         std::memcpy(data, all[static_cast<std::size_t>(root)].data, bytes);
       }
+      return std::string();
     });
   }
 
-  void do_barrier() override { world_->meet(); }
+  void do_barrier() override {
+    exchange(nullptr, {}, [](const auto&) { return std::string(); });
+  }
 
   std::shared_ptr<World> world_;
 };

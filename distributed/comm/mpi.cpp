@@ -6,14 +6,13 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "src/base/error.h"
 #include "src/base/text.h"
 
 namespace dfmoa::comm {
 namespace {
-
-constexpr std::size_t kChunk = std::size_t{1} << 30;  // MPI counts are int
 
 void check(int status, const char* doing) {
   if (status == MPI_SUCCESS) return;
@@ -35,91 +34,153 @@ int world_process() {
   return process;
 }
 
-class MpiCommunicator final : public Communicator {
- public:
-  MpiCommunicator() : Communicator(world_process(), world_size()) {}
+/// A run of bytes that goes to or comes from one process.
+template <class Byte>
+struct Part {
+  int process;
+  Byte* data;
+  std::int64_t bytes;
+};
+using Incoming = Part<char>;
+using Outgoing = Part<const char>;
 
- private:
-  void do_all_gather(const void* in, std::size_t bytes_each, void* out) override {
-    const auto processes = static_cast<std::size_t>(num_processes());
-    const auto step = std::max<std::size_t>(kChunk / processes, 1);
-    std::vector<std::byte> part;
-    for (std::size_t done = 0; done < bytes_each; done += step) {
-      const auto size = std::min(step, bytes_each - done);
-      part.resize(size * processes);
-      check(MPI_Allgather(static_cast<const char*>(in) + done, static_cast<int>(size), MPI_BYTE,
-                          part.data(), static_cast<int>(size), MPI_BYTE, MPI_COMM_WORLD),
-            "MPI_Allgather");
-      for (std::size_t p = 0; p < processes; ++p) {
-        std::memcpy(static_cast<char*>(out) + p * bytes_each + done, part.data() + p * size, size);
-      }
+/// Point to point in pieces of at most `chunk_bytes`, because MPI counts are int; parts of zero
+/// bytes send nothing. A peer that sends another number of bytes is an error, never a short read.
+class Transfer {
+ public:
+  explicit Transfer(std::size_t chunk_bytes) : chunk_(static_cast<std::int64_t>(chunk_bytes)) {}
+
+  void receive(const Incoming& part) {
+    for (std::int64_t done = 0; done < part.bytes; done += chunk_) {
+      const auto size = static_cast<int>(std::min(chunk_, part.bytes - done));
+      expected_.push_back({part.process, size});
+      check(MPI_Irecv(part.data + done, size, MPI_BYTE, part.process, 0, MPI_COMM_WORLD,
+                      &requests_.emplace_back()),
+            "MPI_Irecv");
     }
   }
 
-  /// Reduce-scatter by an exchange, then an all-gather: the sum of an element is formed by one
-  /// process in process order, so it is bitwise the same everywhere and in every run, which
-  /// MPI_Allreduce does not promise.
-  void do_all_reduce(void* data, std::int64_t count, base::DType dtype, Op op) override {
-    const auto processes = static_cast<std::int64_t>(num_processes());
-    if (processes == 1 || count == 0) return;
-    const auto size = static_cast<std::int64_t>(base::size_of(dtype));
-    const auto each = (count + processes - 1) / processes;
-    const auto extent = [&](std::int64_t p) {
-      return std::clamp<std::int64_t>(count - p * each, 0, each) * size;
-    };
-    std::vector<std::int64_t> send;
-    for (std::int64_t p = 0; p < processes; ++p) send.push_back(extent(p));
-    const auto mine = extent(process());
-    const std::vector<std::int64_t> receive(static_cast<std::size_t>(processes), mine);
-    std::vector<std::byte> parts(static_cast<std::size_t>(processes * each * size));
-    do_all_to_all(data, send, parts.data(), receive);
-    for (std::int64_t p = 1; p < processes; ++p) {
-      reduce_into(parts.data(), parts.data() + p * mine, mine / size, dtype, op);
+  void send(const Outgoing& part) {
+    for (std::int64_t done = 0; done < part.bytes; done += chunk_) {
+      const auto size = static_cast<int>(std::min(chunk_, part.bytes - done));
+      check(MPI_Isend(part.data + done, size, MPI_BYTE, part.process, 0, MPI_COMM_WORLD,
+                      &requests_.emplace_back()),
+            "MPI_Isend");
     }
-    parts.resize(static_cast<std::size_t>(each * size));
-    std::vector<std::byte> whole(static_cast<std::size_t>(processes * each * size));
-    do_all_gather(parts.data(), parts.size(), whole.data());
-    std::memcpy(data, whole.data(), static_cast<std::size_t>(count * size));
+  }
+
+  /// All receives were issued before all sends: statuses and expectations share their index.
+  void wait() {
+    std::vector<MPI_Status> statuses(requests_.size());
+    const int result =
+        MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), statuses.data());
+    if (result == MPI_ERR_IN_STATUS) {
+      for (const auto& status : statuses) check(status.MPI_ERROR, "MPI_Waitall");
+    }
+    check(result, "MPI_Waitall");
+    for (std::size_t i = 0; i < expected_.size(); ++i) {
+      int bytes = 0;
+      check(MPI_Get_count(&statuses[i], MPI_BYTE, &bytes), "MPI_Get_count");
+      if (bytes == expected_[i].bytes) continue;
+      throw base::MachineError(base::text("process ", expected_[i].process, " sent ", bytes,
+                                          " bytes, expected ", expected_[i].bytes));
+    }
+  }
+
+ private:
+  struct Expected {
+    int process;
+    int bytes;
+  };
+  std::int64_t chunk_;
+  std::vector<MPI_Request> requests_;
+  std::vector<Expected> expected_;
+};
+
+class MpiCommunicator final : public Communicator {
+ public:
+  explicit MpiCommunicator(std::size_t chunk_bytes)
+      : Communicator(world_process(), world_size()), chunk_bytes_(chunk_bytes) {}
+
+ private:
+  void do_all_gather(const void* in, std::size_t bytes_each, void* out) override {
+    const auto bytes = static_cast<std::int64_t>(bytes_each);
+    auto* to = static_cast<char*>(out);
+    if (bytes > 0) std::memmove(to + process() * bytes, in, bytes_each);
+    Transfer transfer(chunk_bytes_);
+    for_others([&](int p) { transfer.receive({p, to + p * bytes, bytes}); });
+    for_others([&](int p) { transfer.send({p, to + process() * bytes, bytes}); });
+    transfer.wait();
+  }
+
+  /// Every element is reduced by one process, in process order, and sent back: bitwise the same
+  /// everywhere and in every run, which MPI_Allreduce does not promise.
+  void do_all_reduce(void* data, std::int64_t count, base::DType dtype, Op op) override {
+    if (num_processes() == 1) return;
+    const auto size = static_cast<std::int64_t>(base::size_of(dtype));
+    const auto each = (count + num_processes() - 1) / num_processes();
+    auto* bytes = static_cast<char*>(data);
+    const auto first = [&](int p) { return std::min(p * each, count) * size; };
+    const auto extent = [&](int p) { return first(p + 1) - first(p); };
+    const auto mine = extent(process());
+    std::vector<char> received(static_cast<std::size_t>(num_processes() * mine));
+    std::vector<const void*> parts;
+    for (int p = 0; p < num_processes(); ++p) {
+      parts.push_back(p == process() ? bytes + first(p) : received.data() + p * mine);
+    }
+    Transfer there(chunk_bytes_);
+    for_others([&](int p) { there.receive({p, received.data() + p * mine, mine}); });
+    for_others([&](int p) { there.send({p, bytes + first(p), extent(p)}); });
+    there.wait();
+    // The place of the own part is free: that part is read from `data`.
+    auto* reduced = received.data() + process() * mine;
+    reduce_parts(process() == 0 ? bytes + first(0) : reduced, parts, mine / size, dtype, op);
+    if (process() != 0 && mine > 0) {
+      std::memcpy(bytes + first(process()), reduced, static_cast<std::size_t>(mine));
+    }
+    Transfer back(chunk_bytes_);
+    for_others([&](int p) { back.receive({p, bytes + first(p), extent(p)}); });
+    for_others([&](int p) { back.send({p, bytes + first(process()), mine}); });
+    back.wait();
   }
 
   void do_all_to_all(const void* send, std::span<const std::int64_t> send_bytes, void* receive,
                      std::span<const std::int64_t> receive_bytes) override {
-    // Point to point in chunks: counts beyond an int, and parts of zero bytes send nothing.
-    std::vector<MPI_Request> requests;
+    Transfer transfer(chunk_bytes_);
     auto* in = static_cast<char*>(receive);
     const auto* out = static_cast<const char*>(send);
     for (int p = 0; p < num_processes(); ++p) {
-      const auto bytes = static_cast<std::size_t>(receive_bytes[static_cast<std::size_t>(p)]);
-      for (std::size_t done = 0; done < bytes; done += kChunk) {
-        const auto size = static_cast<int>(std::min(kChunk, bytes - done));
-        check(MPI_Irecv(in + done, size, MPI_BYTE, p, 0, MPI_COMM_WORLD, &requests.emplace_back()),
-              "MPI_Irecv");
-      }
+      const auto bytes = receive_bytes[static_cast<std::size_t>(p)];
+      transfer.receive({p, in, bytes});
       in += bytes;
     }
     for (int p = 0; p < num_processes(); ++p) {
-      const auto bytes = static_cast<std::size_t>(send_bytes[static_cast<std::size_t>(p)]);
-      for (std::size_t done = 0; done < bytes; done += kChunk) {
-        const auto size = static_cast<int>(std::min(kChunk, bytes - done));
-        check(MPI_Isend(out + done, size, MPI_BYTE, p, 0, MPI_COMM_WORLD, &requests.emplace_back()),
-              "MPI_Isend");
-      }
+      const auto bytes = send_bytes[static_cast<std::size_t>(p)];
+      transfer.send({p, out, bytes});
       out += bytes;
     }
-    check(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE),
-          "MPI_Waitall");
+    transfer.wait();
   }
 
   void do_broadcast(void* data, std::size_t bytes, int root) override {
-    for (std::size_t done = 0; done < bytes; done += kChunk) {
+    for (std::size_t done = 0; done < bytes; done += chunk_bytes_) {
       check(MPI_Bcast(static_cast<char*>(data) + done,
-                      static_cast<int>(std::min(kChunk, bytes - done)), MPI_BYTE, root,
+                      static_cast<int>(std::min(chunk_bytes_, bytes - done)), MPI_BYTE, root,
                       MPI_COMM_WORLD),
             "MPI_Bcast");
     }
   }
 
   void do_barrier() override { check(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier"); }
+
+  template <class Body>
+  void for_others(Body&& body) const {
+    for (int p = 0; p < num_processes(); ++p) {
+      if (p != process()) body(p);
+    }
+  }
+
+  std::size_t chunk_bytes_;
 };
 
 }  // namespace
@@ -138,8 +199,12 @@ MpiEnvironment::~MpiEnvironment() {
   MPI_Finalize();
 }
 
-std::unique_ptr<Communicator> make_mpi_world() {
-  return std::make_unique<MpiCommunicator>();
+std::unique_ptr<Communicator> make_mpi_world(std::size_t chunk_bytes) {
+  if (chunk_bytes == 0 || chunk_bytes > kLargestChunk) {
+    throw base::ShapeError(
+        base::text("chunks of ", chunk_bytes, " bytes: expected 1 to ", kLargestChunk));
+  }
+  return std::make_unique<MpiCommunicator>(chunk_bytes);
 }
 
 void abort_mpi(int exit_code) {

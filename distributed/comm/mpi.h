@@ -1,6 +1,7 @@
 // Processes started by mpirun or srun, over host memory.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 
@@ -19,8 +20,12 @@ class MpiEnvironment {
   MpiEnvironment& operator=(const MpiEnvironment&) = delete;
 };
 
-/// All processes of the job. MPI must have been started.
-[[nodiscard]] std::unique_ptr<Communicator> make_mpi_world();
+/// MPI counts are int: nothing larger goes in one message.
+inline constexpr std::size_t kLargestChunk = std::size_t{1} << 30;
+
+/// All processes of the job. MPI must have been started. Longer messages are cut into chunks.
+/// Throws ShapeError unless 0 < chunk_bytes <= kLargestChunk.
+[[nodiscard]] std::unique_ptr<Communicator> make_mpi_world(std::size_t chunk_bytes = kLargestChunk);
 
 /// Ends every process of the job. Does not return.
 [[noreturn]] void abort_mpi(int exit_code);

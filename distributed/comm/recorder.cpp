@@ -1,5 +1,7 @@
 #include "distributed/comm/recorder.h"
 
+#include "distributed/comm/ring_file.h"
+
 namespace dfmoa::comm {
 namespace {
 
@@ -17,14 +19,31 @@ std::uint64_t mix(std::uint64_t hash, const std::string& text) {
 
 }  // namespace
 
-void Recorder::add(Record record) {
+Recorder::Recorder() = default;
+Recorder::~Recorder() = default;
+
+void Recorder::begin(Record record) {
   hash_ = mix(mix(hash_, record.tag), record.op);
-  hash_ = mix(mix(hash_, static_cast<std::uint64_t>(record.elements)),
+  // The parts of a ragged exchange differ from process to process, the hash must not.
+  const auto elements = record.op == "all_to_all" ? 0 : record.elements;
+  hash_ = mix(mix(hash_, static_cast<std::uint64_t>(elements)),
               static_cast<std::uint64_t>(record.dtype));
   count_ += 1;
   bytes_ += record.bytes();
+  if (ring_) ring_->begin(count_, record);
   if (records_.size() == kKept) records_.erase(records_.begin(), records_.begin() + kKept / 2);
   records_.push_back(std::move(record));
+  started_ = std::chrono::steady_clock::now();
+}
+
+void Recorder::end() {
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started_;
+  if (!records_.empty()) records_.back().seconds = elapsed.count();
+  if (ring_) ring_->end(count_);
+}
+
+void Recorder::mirror(std::unique_ptr<RingWriter> ring) {
+  ring_ = std::move(ring);
 }
 
 std::int64_t Recorder::hash() const {

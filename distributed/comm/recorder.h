@@ -2,33 +2,37 @@
 // and the vote of a step hashes.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
-#include <string>
+#include <filesystem>
+#include <memory>
 #include <vector>
 
-#include "src/base/dtype.h"
+#include "distributed/comm/record.h"
 
 namespace dfmoa::comm {
 
-struct Record {
-  std::string tag;  ///< what for: C0, C1, C2/layer/17, C3, ...
-  std::string op;   ///< all_reduce, broadcast, ...
-  std::int64_t elements = 0;
-  base::DType dtype = base::DType::u8;
-
-  [[nodiscard]] std::int64_t bytes() const {
-    return elements * static_cast<std::int64_t>(base::size_of(dtype));
-  }
-  bool operator==(const Record&) const = default;
-};
+class RingWriter;
 
 class Recorder {
  public:
-  void add(Record record);
-  /// Counts and hash of everything since the start; the records since the last `clear`.
+  Recorder();
+  ~Recorder();
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+
+  /// Before a collective starts, and after it ended. One that failed never ends.
+  void begin(Record record);
+  void end();
+
+  /// From now on every collective is also written to `ring`.
+  void mirror(std::unique_ptr<RingWriter> ring);
+
+  /// Counts and hash of everything since the start; the last records since the last `clear`.
   [[nodiscard]] std::int64_t count() const { return count_; }
   [[nodiscard]] std::int64_t bytes() const { return bytes_; }
-  /// Positive, so that a vote can reduce it and its complement.
+  /// The same on all processes that issued matching calls. Positive, so that a vote can reduce it
+  /// and its complement.
   [[nodiscard]] std::int64_t hash() const;
   [[nodiscard]] const std::vector<Record>& records() const { return records_; }
   void clear() { records_.clear(); }
@@ -39,6 +43,8 @@ class Recorder {
   std::int64_t count_ = 0;
   std::int64_t bytes_ = 0;
   std::uint64_t hash_ = 0xcbf29ce484222325ULL;
+  std::chrono::steady_clock::time_point started_;
+  std::unique_ptr<RingWriter> ring_;
 };
 
 }  // namespace dfmoa::comm
