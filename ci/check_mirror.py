@@ -25,7 +25,7 @@ def expected_tests(source):
     units = [path.stem]
     if source.startswith("kernels/") and KERNEL_FORM.search(path.stem):
         units.append(KERNEL_FORM.sub("", path.stem))
-    folders = ["/".join(parts[:-1]), parts[0]]
+    folders = dict.fromkeys(["/".join(parts[:-1]), parts[-2], parts[0]])
     return [f"tests/{folder}/{unit}_test.cpp" for folder in folders for unit in units]
 
 

@@ -76,6 +76,12 @@ class CheckStyle(unittest.TestCase):
         places = check_mirror.expected_tests("distributed/comm/mpi.cpp")
         self.assertEqual(places[0], "tests/comm/mpi_test.cpp")
 
+    def test_a_folder_within_a_layer_may_have_its_own_folder_of_tests(self):
+        self.write("checkpoints/convert/options.cpp", "int x = 0;\n")
+        self.assertEqual(len(check_mirror.check(self.root)), 1)
+        self.write("tests/convert/options_test.cpp", "int x = 0;\n")
+        self.assertEqual(check_mirror.check(self.root), [])
+
     def test_a_listed_sibling_counts_while_it_exists(self):
         self.write("src/base/part.cpp", "int x = 0;\n")
         self.write("ci/test_mirror.txt", "src/base/part.cpp tests/base/error_test.cpp one unit\n")
