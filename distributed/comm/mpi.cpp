@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "src/base/error.h"
@@ -14,12 +15,15 @@
 namespace dfmoa::comm {
 namespace {
 
-void check(int status, const char* doing) {
-  if (status == MPI_SUCCESS) return;
+std::string words_of(int status) {
   std::array<char, MPI_MAX_ERROR_STRING> words{};
   int length = 0;
   MPI_Error_string(status, words.data(), &length);
-  throw base::MachineError(base::text(doing, ": ", words.data()));
+  return {words.data(), static_cast<std::size_t>(length)};
+}
+
+void check(int status, const char* doing) {
+  if (status != MPI_SUCCESS) throw base::MachineError(base::text(doing, ": ", words_of(status)));
 }
 
 int world_size() {
@@ -69,22 +73,19 @@ class Transfer {
     }
   }
 
-  /// All receives were issued before all sends: statuses and expectations share their index.
+  /// Receives were issued before sends, so that expectations and requests share their index. One
+  /// after the other, to the last: MPI_Waitall gives up at the first error and leaves requests
+  /// that still write into memory of ours.
   void wait() {
-    std::vector<MPI_Status> statuses(requests_.size());
-    const int result =
-        MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), statuses.data());
-    if (result == MPI_ERR_IN_STATUS) {
-      for (const auto& status : statuses) check(status.MPI_ERROR, "MPI_Waitall");
+    std::string problem;
+    for (std::size_t i = 0; i < requests_.size(); ++i) {
+      MPI_Status status;
+      const int result = MPI_Wait(&requests_[i], &status);
+      if (!problem.empty()) continue;
+      if (result != MPI_SUCCESS) problem = "MPI_Wait: " + words_of(result);
+      if (result == MPI_SUCCESS && i < expected_.size()) problem = short_message(i, status);
     }
-    check(result, "MPI_Waitall");
-    for (std::size_t i = 0; i < expected_.size(); ++i) {
-      int bytes = 0;
-      check(MPI_Get_count(&statuses[i], MPI_BYTE, &bytes), "MPI_Get_count");
-      if (bytes == expected_[i].bytes) continue;
-      throw base::MachineError(base::text("process ", expected_[i].process, " sent ", bytes,
-                                          " bytes, expected ", expected_[i].bytes));
-    }
+    if (!problem.empty()) throw base::MachineError(problem);
   }
 
  private:
@@ -92,6 +93,16 @@ class Transfer {
     int process;
     int bytes;
   };
+
+  /// Empty if as many bytes came as were expected.
+  [[nodiscard]] std::string short_message(std::size_t i, const MPI_Status& status) const {
+    int bytes = 0;
+    check(MPI_Get_count(&status, MPI_BYTE, &bytes), "MPI_Get_count");
+    if (bytes == expected_[i].bytes) return {};
+    return base::text("process ", expected_[i].process, " sent ", bytes, " bytes, expected ",
+                      expected_[i].bytes);
+  }
+
   std::int64_t chunk_;
   std::vector<MPI_Request> requests_;
   std::vector<Expected> expected_;

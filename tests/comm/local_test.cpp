@@ -1,39 +1,116 @@
 #include "distributed/comm/local.h"
 
+#include <array>
+#include <atomic>
+
 #include "src/base/error.h"
 #include "tests/comm/collective_cases.h"
 
-using namespace dfmoa;
+namespace dfmoa::comm {
+namespace {
 
 class LocalCommunicator : public testing::TestWithParam<int> {};
 
 TEST_P(LocalCommunicator, reductions_equal_their_closed_form) {
-  comm::run_local(GetParam(), tests::check_reductions);
+  run_local(GetParam(), tests::check_reductions);
+}
+
+TEST_P(LocalCommunicator, sums_are_added_in_process_order) {
+  run_local(GetParam(), tests::check_order);
 }
 
 TEST_P(LocalCommunicator, exchanges_equal_their_closed_form) {
-  comm::run_local(GetParam(), tests::check_exchanges);
+  run_local(GetParam(), tests::check_exchanges);
 }
 
 TEST_P(LocalCommunicator, broadcast_votes_and_texts_reach_everybody) {
-  comm::run_local(GetParam(), tests::check_control);
+  run_local(GetParam(), tests::check_control);
+}
+
+TEST_P(LocalCommunicator, all_processes_hash_the_same_sequence) {
+  run_local(GetParam(), tests::check_hash);
 }
 
 INSTANTIATE_TEST_SUITE_P(Processes, LocalCommunicator, testing::Values(1, 2, 3, 4));
 
+std::string words_of(int processes, const std::function<void(Communicator&)>& body) {
+  try {
+    run_local(processes, body);
+  } catch (const std::exception& error) {
+    return base::describe(error);
+  }
+  return "no error";
+}
+
 TEST(LocalWorld, one_failed_process_frees_the_others_and_reaches_the_caller) {
-  EXPECT_THROW(comm::run_local(3,
-                               [](comm::Communicator& comm) {
-                                 if (comm.process() == 1) throw base::ContentError("broken");
-                                 comm.barrier("never");
-                               }),
+  for (const int failing : {0, 1, 2}) {
+    std::atomic<int> freed = 0;
+    EXPECT_THROW(run_local(3,
+                           [&](Communicator& comm) {
+                             comm.barrier("once");
+                             if (comm.process() == failing) throw base::ContentError("broken");
+                             try {
+                               comm.barrier("never");
+                             } catch (const std::exception&) {
+                               ++freed;
+                               throw;
+                             }
+                           }),
+                 base::ContentError);
+    EXPECT_EQ(freed, 2);
+  }
+}
+
+TEST(LocalWorld, nobody_passes_a_collective_after_a_failure) {
+  std::atomic<int> passed = 0;
+  EXPECT_THROW(run_local(2,
+                         [&](Communicator& comm) {
+                           if (comm.process() == 1) throw base::ContentError("broken");
+                           for (int attempt = 0; attempt < 5; ++attempt) {
+                             try {
+                               comm.barrier("never");
+                               ++passed;
+                             } catch (const std::exception&) {  // tried again on purpose
+                             }
+                           }
+                         }),
                base::ContentError);
+  EXPECT_EQ(passed, 0);
+}
+
+TEST(LocalWorld, both_calls_are_shown_where_they_differ) {
+  EXPECT_NE(words_of(3,
+                     [](Communicator& comm) {
+                       double value = 0;
+                       if (comm.process() == 2) comm.barrier("skipped an all_reduce");
+                       comm.all_reduce(&value, 1, base::DType::f64, Op::sum, "C1");
+                     })
+                .find("process 2 called barrier(skipped an all_reduce), process 0 called "
+                      "all_reduce(C1) of 1 F64"),
+            std::string::npos);
+  EXPECT_NE(words_of(2, [](Communicator& comm) { comm.barrier(comm.process() == 0 ? "C1" : "C3"); })
+                .find("process 1 called barrier(C3), process 0 called barrier(C1)"),
+            std::string::npos);
+}
+
+TEST(LocalWorld, ragged_counts_must_fit) {
+  const auto words = words_of(2, [](Communicator& comm) {
+    const std::array<std::int64_t, 2> send = {1, 1};
+    const std::array<std::int64_t, 2> receive = {1, comm.process() == 0 ? 2 : 1};
+    std::array<double, 4> buffer{};
+    std::array<double, 4> out{};
+    comm.all_to_all(buffer.data(), send, out.data(), receive, base::DType::f64, "ragged");
+  });
+  EXPECT_NE(words.find("process 1 sends 8 bytes, expected 16"), std::string::npos) << words;
 }
 
 TEST(LocalWorld, single_is_a_world_of_one) {
-  const auto comm = comm::make_single();
+  const auto comm = make_single();
   EXPECT_EQ(comm->num_processes(), 1);
-  double value = 3;
-  comm->all_reduce(&value, 1, base::DType::f64, comm::Op::sum, "x");
-  EXPECT_EQ(value, 3);
+  tests::check_reductions(*comm);
+  tests::check_exchanges(*comm);
+  tests::check_control(*comm);
 }
+
+}  // namespace
+}  // namespace dfmoa::comm

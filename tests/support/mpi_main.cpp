@@ -8,13 +8,14 @@
 
 namespace {
 
-/// A failure on any process fails the test on all of them, and ends the program: the collectives of
-/// later tests would not match any more.
+/// A failure on any process ends the program on all of them at once: the others may be waiting in a
+/// collective that this process will never enter, and later collectives would not match any more.
 class SharedVerdict : public testing::EmptyTestEventListener {
   void OnTestEnd(const testing::TestInfo& info) override {
-    int failed = info.result()->Failed() ? 1 : 0;
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
-    if (failed == 0) return;
+    if (!info.result()->Failed()) {
+      MPI_Barrier(MPI_COMM_WORLD);
+      return;
+    }
     std::fprintf(stderr, "%s.%s failed on some process\n", info.test_suite_name(), info.name());
     std::fflush(nullptr);
     MPI_Abort(MPI_COMM_WORLD, 1);
