@@ -85,4 +85,9 @@ std::string sentence_of(Body&& body) {
   return {};
 }
 
+inline testing::AssertionResult says(const std::string& sentence, const std::string& part) {
+  if (sentence.find(part) != std::string::npos) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << '"' << sentence << "\" does not say \"" << part << '"';
+}
+
 }  // namespace dfmoa::checkpoints
