@@ -6,8 +6,8 @@ target_compile_options(dfmoa_flags INTERFACE
   -Wno-restrict  # GCC 12 warns falsely of std::string insertions (its bug 105651)
   -ffp-contract=off)  # a fused multiply-add would change bits between compilers
 
-# dfmoa_library(NAME SOURCES ... LINKS ...): torch-free. Unity files (preset ci) only pay where torch
-# is included; here they would only make file-local names clash.
+# dfmoa_library(NAME SOURCES ... LINKS ...): torch-free. Unity files (preset ci) pay only where
+# torch is included; here they would make file-local names clash.
 function(dfmoa_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS;PRIVATE_LINKS" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
@@ -44,8 +44,8 @@ function(dfmoa_test name)
     PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 300 ENVIRONMENT "OMP_NUM_THREADS=2")
 endfunction()
 
-# dfmoa_mpi_test(NAME PROCESSES 1 2 3 4 SOURCES ... LINKS ...): the same binary under mpirun; its main
-# (tests/support/mpi_main.cpp) fails when no test was selected and aborts all on a lone error.
+# dfmoa_mpi_test(NAME PROCESSES 1 2 3 4 SOURCES ... LINKS ...): the same binary under mpirun; its
+# main (tests/support/mpi_main.cpp) fails when no test was selected, aborts all on a lone error.
 function(dfmoa_mpi_test name)
   cmake_parse_arguments(ARG "TORCH" "" "PROCESSES;SOURCES;LINKS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES} ${CMAKE_SOURCE_DIR}/tests/support/mpi_main.cpp)

@@ -17,9 +17,11 @@ MISSING = ('<testcase name="c" status="notrun"><skipped message="Unable to find 
 
 
 def skipped(label, reason):
-    return (f'<testcase name="s" status="notrun">'
-            f'<skipped message="SKIP_REGULAR_EXPRESSION_MATCHED"/><properties><property name="cmake_labels" value="{label}"/></properties>'
-            f"<system-out>x_test.cpp:3: Skipped\n{reason}\n[  SKIPPED ] s\n</system-out></testcase>")
+    return ('<testcase name="s" status="notrun">'
+            '<skipped message="SKIP_REGULAR_EXPRESSION_MATCHED"/>'
+            f'<properties><property name="cmake_labels" value="{label}"/></properties>'
+            f"<system-out>x_test.cpp:3: Skipped\n{reason}\n[  SKIPPED ] s\n</system-out>"
+            "</testcase>")
 
 
 class CountTests(unittest.TestCase):
