@@ -4,7 +4,8 @@
 Usage: demo_table.py DIR
 
 Exit status 1 when the resumed run and its undisturbed twin differ, when the run did not resume from
-a checkpoint, or when tuning did not lower the cross-entropy of some task: the table says which.
+a checkpoint, when the models read different prompts, or when tuning did not lower the cross-entropy
+of some task: the table says which.
 """
 
 import collections
@@ -147,15 +148,26 @@ def print_ranks(metrics, budget):
               f"{' '.join(near) or 'not logged'}")
 
 
-def print_load(inspected):
-    routers = [router for router in inspected.get("routers", []) if router.get("load")]
-    if not routers:
-        return
-    experts = max(len(router["load"]) for router in routers)
-    same = [router["load"] for router in routers if len(router["load"]) == experts]
-    mean = [sum(column) / len(same) for column in zip(*same)]
-    print(f"mean load of the {experts} experts over {len(same)} routers: "
-          + " ".join(f"{share:.3f}" for share in mean))
+def print_load(evaluation):
+    """Which experts each task uses: the mean gate at the tokens that bear loss."""
+    load = evaluation.get("load", {})
+    for task, shares in load.items():
+        print(f"experts of {task:<22}" + " ".join(f"{share:6.3f}" for share in shares))
+    if load:
+        experts = max(len(shares) for shares in load.values())
+        most = f", at most {math.log(min(experts, len(load))):.3f}"
+        print(f"mutual information of expert and task: {evaluation['mutual_information']:.4f} nats"
+              + most)
+
+
+def judge_prompts(evaluations):
+    """All models must have read the same rendered prompts, or their figures say nothing."""
+    hashes = {evaluation["prompts_hash"] for evaluation in evaluations}
+    if len(hashes) > 1:
+        print(f"the models read DIFFERENT prompts: {', '.join(sorted(hashes))}")
+        return False
+    print(f"prompts of all three models are the same: {hashes.pop()}")
+    return True
 
 
 def main():
@@ -164,15 +176,17 @@ def main():
         return 0 if len(sys.argv) == 2 else 2
     folder = pathlib.Path(sys.argv[1])
     try:
-        results = {label: read_json(folder / name)["tasks"] for label, name in MODELS}
+        evaluations = {label: read_json(folder / name) for label, name in MODELS}
+        results = {label: evaluation["tasks"] for label, evaluation in evaluations.items()}
         print_parts(folder)
         print_tasks(results)
         good = judge_tasks(results["base"], results["tuned"])
+        good &= judge_prompts(evaluations.values())
         log = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
         good &= judge_resume(folder, log)
         config = (folder / "tuned/config.ini").read_text(encoding="utf-8")
         print_ranks(read_metrics(folder / "tuned/metrics.jsonl"), budget_of(config))
-        print_load(read_json(folder / "inspect.json"))
+        print_load(evaluations["tuned"])
     except (OSError, Unreadable, configparser.Error) as error:
         print(f"demo_table.py: {error}", file=sys.stderr)
         return 1

@@ -27,7 +27,6 @@ class DemoTable(unittest.TestCase):
         self.write("killed_at", "15\n")
         self.write("tuned/config.ini", "[rank.r]\nkind = hard_concrete\nbudget = 20\n")
         self.write_metrics([(1, 16), (2, 16), (3, 8)])
-        self.write_json("inspect.json", {"routers": [{"name": "0", "load": [0.25, 0.75]}]})
         for run in ("tuned", "twin"):
             self.write_json(f"{run}.json", {"parameters_hash": "00ff"})
         self.write_tasks("base", gcd=task(4.0, 0.0), count_bits=task(6.0, 0.0))
@@ -40,8 +39,12 @@ class DemoTable(unittest.TestCase):
     def write_json(self, name, value):
         self.write(name, json.dumps(value))
 
-    def write_tasks(self, model, **tasks):
-        self.write_json(f"eval_{model}.json", {"tasks": tasks})
+    def write_tasks(self, model, prompts_hash="77", **tasks):
+        evaluation = {"tasks": tasks, "prompts_hash": prompts_hash}
+        if model != "base":
+            evaluation |= {"load": {name: [0.25, 0.75] for name in tasks},
+                           "mutual_information": 0.0123}
+        self.write_json(f"eval_{model}.json", evaluation)
 
     def write_metrics(self, active, end=""):
         lines = [{"step": step, "time": 0, "key": key, "value": value}
@@ -71,7 +74,9 @@ class DemoTable(unittest.TestCase):
                     "after step 15; resumed at step 10", "equal",
                     "active directions: 32 at step 1, 16 at step 3, budget 20",
                     "the cut at step 3 removed 16; training cross-entropy around it: "
-                    "3.000 2.000 1.000", "mean load of the 2 experts over 1 routers: 0.250 0.750",
+                    "3.000 2.000 1.000", "experts of gcd                    0.250  0.750",
+                    "expert and task: 0.0123 nats, at most 0.693",
+                    "prompts of all three models are the same: 77",
                     "in all                                  62")
 
     def test_another_hash_than_the_twin_fails(self):
@@ -89,6 +94,10 @@ class DemoTable(unittest.TestCase):
     def test_a_task_that_got_worse_fails_by_name(self):
         self.write_tasks("tuned", gcd=task(4.0, 0.25), count_bits=task(0.9, 0.2))
         self.expect(1, "below the base on 1 of 2 tasks; NOT on gcd")
+
+    def test_other_prompts_fail(self):
+        self.write_tasks("single", "78", gcd=task(1.6, 0.25), count_bits=task(0.8, 0.2))
+        self.expect(1, "the models read DIFFERENT prompts: 77, 78")
 
     def test_a_gain_within_one_standard_error_does_not_count(self):
         self.write_tasks("base", gcd=task(4.0, 0.2), count_bits=task(6.0, 0.0))
