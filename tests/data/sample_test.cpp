@@ -1,0 +1,140 @@
+#include "src/data/sample.h"
+
+#include "src/base/error.h"
+#include "tests/data/small_data.h"
+
+namespace dfmoa::data {
+namespace {
+
+using formats::contains;
+using formats::sentence_of;
+using Ids = std::vector<std::int32_t>;
+using Mask = std::vector<std::uint8_t>;
+
+class SampleTest : public SmallData {
+ protected:
+  Sample read(const std::string& text) { return reader(config_).read({text, "d.jsonl:7"}); }
+};
+
+TEST_F(SampleTest, completion_and_its_end_are_learned) {
+  const auto sample = read(R"({"prompt": "xy", "completion": "za", "task": "t"})");
+  EXPECT_EQ(sample.token, (Ids{'x', 'y', 'z', 'a', kEndId}));
+  EXPECT_EQ(sample.trained, (Mask{0, 0, 1, 1, 1}));
+  EXPECT_EQ(sample.prompt_tokens, 2);
+  EXPECT_EQ(sample.task, "t");
+  EXPECT_EQ(sample.where, "d.jsonl:7");
+  EXPECT_EQ(sample.completion, "za");
+}
+
+TEST_F(SampleTest, no_token_reaches_across_the_border) {
+  // Together "t" and "h" are one token, which would hide the prompt's last letter.
+  const auto sample = read(R"({"prompt": "t", "completion": "h"})");
+  EXPECT_EQ(sample.token, (Ids{'t', 'h', kEndId}));
+  EXPECT_EQ(sample.prompt_tokens, 1);
+}
+
+TEST_F(SampleTest, text_is_learned_with_its_end) {
+  const auto sample = read(R"({"text": "the"})");
+  EXPECT_EQ(sample.token, (Ids{257, kEndId}));
+  EXPECT_EQ(sample.trained, (Mask{1, 1}));
+  EXPECT_EQ(sample.prompt_tokens, 0);
+}
+
+TEST_F(SampleTest, special_tokens_written_in_the_text_are_encoded) {
+  EXPECT_EQ(read(R"({"prompt": "<|end|>x", "completion": "y"})").token,
+            (Ids{kEndId, 'x', 'y', kEndId}));
+}
+
+TEST_F(SampleTest, begin_token_comes_only_from_the_tokenizer_and_nothing_stands_between) {
+  auto file = small_tokenizer_json();
+  file["added_tokens"].push_back({{"id", 273},
+                                  {"content", "<s>"},
+                                  {"single_word", false},
+                                  {"lstrip", false},
+                                  {"rstrip", false},
+                                  {"normalized", false},
+                                  {"special", true}});
+  const auto special = [](const char* name) {
+    return nlohmann::json{{"SpecialToken", {{"id", name}, {"type_id", 0}}}};
+  };
+  const nlohmann::json sequence = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
+  file["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single", nlohmann::json::array({special("<s>"), sequence, special("<|end|>")})},
+      {"pair", nlohmann::json::array()},
+      {"special_tokens",
+       {{"<s>", {{"id", "<s>"}, {"ids", {273}}, {"tokens", {"<s>"}}}},
+        {"<|end|>", {{"id", "<|end|>"}, {"ids", {kEndId}}, {"tokens", {"<|end|>"}}}}}}};
+  write_tokenizer(file);
+  const auto sample = read(R"({"prompt": "x", "completion": "y"})");
+  EXPECT_EQ(sample.token, (Ids{273, 'x', 'y', kEndId}));
+  EXPECT_EQ(sample.trained, (Mask{0, 0, 1, 1}));
+  EXPECT_EQ(read(R"({"text": "x"})").token, (Ids{273, 'x', kEndId}));
+  config_.chat_template = "plain";  // prints what it needs itself
+  EXPECT_EQ(
+      read(
+          R"({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]})")
+          .token,
+      (Ids{'x', 'y', kEndId}));
+}
+
+TEST_F(SampleTest, chat_turns_are_learned_with_their_end) {
+  config_.chat_template = "plain";
+  const auto sample = read(R"({"messages": [{"role": "user", "content": "x"},
+      {"role": "assistant", "content": "y"}, {"role": "user", "content": "z"},
+      {"role": "assistant", "content": "a"}]})");
+  EXPECT_EQ(sample.token, (Ids{'x', 'y', kEndId, 'z', 'a', kEndId}));
+  EXPECT_EQ(sample.trained, (Mask{0, 1, 1, 0, 1, 1}));
+}
+
+TEST_F(SampleTest, span_comes_from_the_line_else_the_shape_else_the_pattern) {
+  config_.span = "(y.)";
+  auto sample = read(R"({"prompt": "xyzab", "completion": "c"})");
+  EXPECT_EQ(sample.span_begin, 1);
+  EXPECT_EQ(sample.span_end, 3);
+  sample = read(R"({"prompt": "xyzab", "completion": "c", "span": [3, 4]})");
+  EXPECT_EQ(sample.span_begin, 3);
+  EXPECT_EQ(sample.span_end, 4);
+  config_.chat_template = "plain";
+  sample = read(R"({"instruction": "xyz", "input": "ab", "output": "c"})");
+  EXPECT_EQ(sample.span_begin, 0);
+  EXPECT_EQ(sample.span_end, 3);
+  sample = read(R"({"prompt": "ab", "completion": "c"})");
+  EXPECT_EQ(sample.span_begin, sample.span_end) << "the pattern does not match";
+}
+
+TEST_F(SampleTest, tokens_partly_inside_the_span_belong_to_it) {
+  // " the" is one token of the bytes [1, 5).
+  const auto sample = read(R"({"prompt": "x they", "completion": "c", "span": [3, 6]})");
+  EXPECT_EQ(sample.token, (Ids{'x', 258, 'y', 'c', kEndId}));
+  EXPECT_EQ(sample.span_begin, 1);
+  EXPECT_EQ(sample.span_end, 3);
+}
+
+TEST_F(SampleTest, errors_name_file_and_line_once) {
+  const auto broken = sentence_of<base::ContentError>([&] { (void)read("{"); });
+  EXPECT_TRUE(broken.starts_with("d.jsonl:7:")) << broken;
+  EXPECT_EQ(broken.find("d.jsonl:7", 1), std::string::npos) << broken;
+  const auto chat = sentence_of<base::ContentError>(
+      [&] { (void)read(R"({"messages": [{"role": "assistant", "content": "y"}]})"); });
+  EXPECT_TRUE(chat.starts_with("d.jsonl:7:")) << "the model has no template: " << chat;
+  config_.span = "a(b";
+  EXPECT_THROW((void)reader(config_), base::UsageError);
+}
+
+TEST_F(SampleTest, tokenizer_without_an_end_token_cannot_train) {
+  base::write_file(folder_ / "tokenizer_config.json", "{}");
+  const auto sentence = sentence_of<base::ContentError>([&] { (void)read(R"({"text": "x"})"); });
+  EXPECT_TRUE(contains(sentence, "no end token")) << sentence;
+}
+
+TEST_F(SampleTest, document_that_is_only_an_end_token_is_refused) {
+  auto file = small_tokenizer_json();
+  file["model"]["vocab"].erase("x");  // the byte has no token: it is dropped
+  write_tokenizer(file);
+  const auto sentence = sentence_of<base::ContentError>([&] { (void)read(R"({"text": "x"})"); });
+  EXPECT_TRUE(contains(sentence, "none of 1 tokens")) << sentence;
+}
+
+}  // namespace
+}  // namespace dfmoa::data
