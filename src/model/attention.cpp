@@ -76,7 +76,8 @@ at::Tensor cached_attention(const at::Tensor& q_THC, const at::Tensor& k_TKC,
                              sequence.k_LKC.narrow(0, 0, sequence.length),
                              sequence.v_LKC.narrow(0, 0, sequence.length)));
   }
-  return at::cat(outputs);
+  if (outputs.empty()) return q_THC.reshape({0, q_THC.size(1) * q_THC.size(2)});
+  return outputs.size() == 1 ? outputs[0] : at::cat(outputs);
 }
 
 at::Tensor packed_attention_plain(const at::Tensor& q_THC, const at::Tensor& k_TKC,

@@ -32,6 +32,7 @@ struct DecodeCache {
                                           const std::vector<std::int64_t>& begin);
 
 /// The same for new tokens of sequences whose earlier keys and values lie in `cache`, which grows.
+/// A sequence without new tokens is left as it is.
 [[nodiscard]] at::Tensor cached_attention(const at::Tensor& q_THC, const at::Tensor& k_TKC,
                                           const at::Tensor& v_TKC,
                                           const std::vector<std::int64_t>& begin,

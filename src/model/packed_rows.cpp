@@ -1,5 +1,6 @@
 #include "src/model/packed_rows.h"
 
+#include "src/base/error.h"
 #include "src/data/packing.h"
 
 namespace dfmoa::model {
@@ -42,13 +43,20 @@ PackedRows pack(const data::PackedRow& row, const PackOptions& options) {
     const bool marked = row.span_end[d] > row.span_begin[d];
     documents.span_begin.push_back(marked ? row.span_begin[d] : documents.begin[d]);
     documents.span_end.push_back(marked ? row.span_end[d] : row.prompt_end[d]);
+    if (options.pooled_gates && documents.span_end[d] <= documents.span_begin[d]) {
+      throw base::ContentError(row.where[d] +
+                               ": a gate of scope span has no token to read, expected a marked span"
+                               " or two tokens before the first answer");
+    }
   }
   finish(rows, row.position_T, options.pooled_gates, options);
   return rows;
 }
 
 PackedRows pack_sequences(const std::vector<std::vector<std::int32_t>>& tokens,
-                          const std::vector<std::int64_t>& start, const PackOptions& options) {
+                          const std::vector<std::int64_t>& start,
+                          const std::vector<std::pair<std::int64_t, std::int64_t>>& spans,
+                          const PackOptions& options) {
   PackedRows rows;
   std::vector<std::int64_t> token;
   std::vector<std::int64_t> position;
@@ -57,14 +65,22 @@ PackedRows pack_sequences(const std::vector<std::vector<std::int32_t>>& tokens,
       token.push_back(tokens[d][t]);
       position.push_back(start[d] + static_cast<std::int64_t>(t));
     }
-    rows.documents.begin.push_back(static_cast<std::int64_t>(token.size()));
-    rows.documents.id.push_back(static_cast<std::int64_t>(d));
+    auto& documents = rows.documents;
+    const auto first = documents.begin.back();
+    const auto end = static_cast<std::int64_t>(token.size());
+    const bool marked = d < spans.size() && spans[d].second > spans[d].first;
+    documents.span_begin.push_back(marked ? first + spans[d].first : first);
+    documents.span_end.push_back(marked ? first + spans[d].second : end - 1);
+    documents.begin.push_back(end);
+    documents.id.push_back(static_cast<std::int64_t>(d));
   }
   const auto device = options.options.device();
   rows.token_T = whole_numbers(token, device);
   rows.loss_row_X = whole_numbers({}, device);
   rows.target_X = whole_numbers({}, device);
-  finish(rows, position, /*pooled=*/false, options);
+  const bool are_prompts =
+      std::all_of(start.begin(), start.end(), [](auto first) { return first == 0; });
+  finish(rows, position, options.pooled_gates && are_prompts, options);
   return rows;
 }
 

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "src/gates/documents.h"
@@ -35,11 +36,18 @@ struct PackOptions {
   bool pooled_gates = false;  ///< some router reads a span
 };
 
+/// Without a marked span, gates of scope span read the prompt but its last token, from which the
+/// answer is predicted.
+/// Throws ContentError "file:line: ..." for a document in which such a gate has no token to read.
 [[nodiscard]] PackedRows pack(const data::PackedRow& row, const PackOptions& options);
 
-/// New tokens of several sequences, for decoding: sequence d continues at position start[d].
-[[nodiscard]] PackedRows pack_sequences(const std::vector<std::vector<std::int32_t>>& tokens,
-                                        const std::vector<std::int64_t>& start,
-                                        const PackOptions& options);
+/// New tokens of several sequences, for decoding: sequence d continues at position start[d]; one
+/// without new tokens takes no part. Where all start at 0, gates of scope span can be computed:
+/// they read spans[d], tokens of the sequence. Without spans, or for an empty one, they read what
+/// they read in training: every token of the prompt but the last, from which the answer is
+/// predicted. Throws ContentError for a gate of scope span without a token to read.
+[[nodiscard]] PackedRows pack_sequences(
+    const std::vector<std::vector<std::int32_t>>& tokens, const std::vector<std::int64_t>& start,
+    const std::vector<std::pair<std::int64_t, std::int64_t>>& spans, const PackOptions& options);
 
 }  // namespace dfmoa::model

@@ -33,9 +33,10 @@ PackedRows Transformer::pack(const data::PackedRow& row) const {
   return model::pack(row, pack_options());
 }
 
-PackedRows Transformer::pack_sequences(const std::vector<std::vector<std::int32_t>>& tokens,
-                                       const std::vector<std::int64_t>& start) const {
-  return model::pack_sequences(tokens, start, pack_options());
+PackedRows Transformer::pack_sequences(
+    const std::vector<std::vector<std::int32_t>>& tokens, const std::vector<std::int64_t>& start,
+    const std::vector<std::pair<std::int64_t, std::int64_t>>& spans) const {
+  return model::pack_sequences(tokens, start, spans, pack_options());
 }
 
 at::Tensor Transformer::embed(const PackedRows& rows) const {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "src/adapters/config.h"
@@ -39,8 +40,10 @@ class Transformer {
   void adapt(const AdapterPlan& plan, std::uint64_t seed);
 
   [[nodiscard]] PackedRows pack(const data::PackedRow& row) const;
-  [[nodiscard]] PackedRows pack_sequences(const std::vector<std::vector<std::int32_t>>& tokens,
-                                          const std::vector<std::int64_t>& start) const;
+  /// As model::pack_sequences.
+  [[nodiscard]] PackedRows pack_sequences(
+      const std::vector<std::vector<std::int32_t>>& tokens, const std::vector<std::int64_t>& start,
+      const std::vector<std::pair<std::int64_t, std::int64_t>>& spans = {}) const;
 
   /// Shapes  -> (T, D).
   [[nodiscard]] at::Tensor embed(const PackedRows& rows) const;

@@ -1,0 +1,65 @@
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "launch/commands.h"
+#include "src/train/evaluate.h"
+#include "src/train/open_model.h"
+
+namespace dfmoa::launch {
+namespace {
+
+void print_row(const std::string& task, const train::TaskFigures& figures) {
+  std::printf("%-24s %6lld %8lld %9.4f %11.3f", task.c_str(), static_cast<long long>(figures.items),
+              static_cast<long long>(figures.tokens), figures.ce, figures.perplexity);
+  if (figures.exact_match) std::printf("  %6.3f +- %.3f", *figures.exact_match, *figures.stderr_);
+  std::printf("\n");
+}
+
+void print_table(const train::Evaluation& evaluation) {
+  std::printf("%-24s %6s %8s %9s %11s  %s\n", "task", "items", "tokens", "ce", "perplexity",
+              "exact match");
+  for (const auto& [task, figures] : evaluation.tasks) print_row(task, figures);
+  print_row("total", evaluation.total);
+  if (evaluation.load_of_task.empty()) return;
+  std::printf("\nmean gate of every expert\n");
+  for (const auto& [task, load] : evaluation.load_of_task) {
+    std::printf("%-24s", task.c_str());
+    for (const double share : load) std::printf(" %.3f", share);
+    std::printf("\n");
+  }
+  std::printf("mutual information of expert and task: %.4f nats\n", evaluation.mutual_information);
+}
+
+}  // namespace
+
+base::ExitCode run_eval(const Arguments& arguments) {
+  namespace po = boost::program_options;
+  Options options("eval", "Cross-entropy and exact match of a model, run or checkpoint per task.",
+                  {"MODEL"});
+  options.add()("data", po::value<std::vector<std::string>>()->composing(),
+                "JSONL file, repeatable (default: data.eval of the run)")(
+      "base", po::value<std::string>(), "base model folder, where it has moved")(
+      "exact-match", "also generate greedily and compare with the completion")(
+      "max-new-tokens", po::value<std::int64_t>()->default_value(64), "for exact match")(
+      "batch", po::value<std::int64_t>()->default_value(16), "prompts generated from at a time")(
+      "json", "print JSON");
+  if (!options.parse(arguments)) return base::ExitCode::done;
+  base::Logger log(true, options.verbose());
+  const auto opened = train::open_model(options.text("MODEL"), options.text("base"), log);
+  auto files = options.list("data");
+  if (files.empty()) files = opened.config.data.eval;
+  if (files.empty()) throw base::UsageError("dfmoa eval: --data FILE is missing");
+  const auto evaluation =
+      train::evaluate(*opened.model, *opened.tokenizer, *opened.reader, files,
+                      {512, options.has("exact-match"), options.get<std::int64_t>("max-new-tokens"),
+                       options.get<std::int64_t>("batch")});
+  if (options.has("json")) {
+    std::cout << train::to_json(evaluation, options.text("MODEL")).dump() << "\n";
+  } else {
+    print_table(evaluation);
+  }
+  return base::ExitCode::done;
+}
+
+}  // namespace dfmoa::launch

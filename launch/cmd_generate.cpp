@@ -1,0 +1,98 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "launch/commands.h"
+#include "src/base/file.h"
+#include "src/base/text.h"
+#include "src/data/chat_template.h"
+#include "src/model/generate.h"
+#include "src/train/open_model.h"
+
+namespace dfmoa::launch {
+namespace {
+
+std::vector<std::string> prompts_of(const Options& options) {
+  if (options.has("prompt")) return {options.text("prompt")};
+  if (options.has("prompts")) return base::split(base::read_file(options.text("prompts")), '\n');
+  throw base::UsageError("dfmoa generate: -p TEXT or --prompts FILE is missing");
+}
+
+/// A prompt as the model's chat template shows a user's turn, or the bare text.
+std::string rendered(const std::string& prompt, const train::OpenedModel& opened, bool plain) {
+  if (plain) return prompt;
+  const data::Message message{"user", prompt};
+  return data::ChatTemplate::from_directory(opened.config.model.path)
+      .render(std::span(&message, 1), /*add_generation_prompt=*/true)
+      .text;
+}
+
+/// Every token with its strongest expert: coloured on a terminal, "text{e}" elsewhere.
+void print_gates(const data::Tokenizer& tokenizer, const model::Generator::Result& result) {
+  const bool colour = ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
+  for (std::size_t t = 0; t < result.tokens.size(); ++t) {
+    const auto text = tokenizer.decode(std::span(&result.tokens[t], 1));
+    if (result.gates.empty() || result.gates[t].empty()) {
+      std::cout << text;
+      continue;
+    }
+    const auto& gates = result.gates[t];
+    const auto expert = std::max_element(gates.begin(), gates.end()) - gates.begin();
+    if (colour) {
+      std::cout << "\033[3" << 1 + expert % 6 << "m" << text << "\033[0m";
+    } else {
+      std::cout << text << "{" << expert << "}";
+    }
+  }
+  std::cout << "\n";
+}
+
+}  // namespace
+
+base::ExitCode run_generate(const Arguments& arguments) {
+  namespace po = boost::program_options;
+  model::SamplingConfig sampling;
+  auto fields = base::FieldList::of(sampling);
+  Options options("generate", "Text from a model, run or checkpoint.", {"MODEL"});
+  options.add()("prompt,p", po::value<std::string>(), "one prompt")(
+      "prompts", po::value<std::string>(), "a file with one prompt a line, generated as a batch")(
+      "base", po::value<std::string>(), "base model folder, where it has moved")(
+      "plain", "take the prompt as it is, without the model's chat template")(
+      "show-gates", "mark every token with its strongest expert")("json", "print JSON");
+  options.add_fields(fields);
+  if (!options.parse(arguments)) return base::ExitCode::done;
+  options.assign_fields(fields);
+  base::Logger log(true, options.verbose());
+  const auto prompts = prompts_of(options);
+  const auto opened = train::open_model(options.text("MODEL"), options.text("base"), log);
+  model::Generator::Prompts tokens;
+  for (const auto& prompt : prompts) {
+    tokens.push_back(opened.tokenizer->encode(rendered(prompt, opened, options.has("plain")),
+                                              options.has("plain")));
+  }
+  const model::Generator generator(*opened.model, sampling, opened.tokenizer->stop_ids(),
+                                   opened.tokenizer->vocabulary());
+  const auto results = generator.run(tokens, {}, {}, options.has("show-gates"));
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const auto text = opened.tokenizer->decode(results[i].tokens, /*skip_special=*/true);
+    if (options.has("json")) {
+      nlohmann::json json{{"prompt", prompts[i]},
+                          {"prompt_tokens", tokens[i]},
+                          {"tokens", results[i].tokens},
+                          {"text", text}};
+      if (options.has("show-gates")) json["gates"] = results[i].gates;
+      std::cout << json.dump() << "\n";
+    } else if (options.has("show-gates")) {
+      print_gates(*opened.tokenizer, results[i]);
+    } else {
+      std::cout << text << "\n";
+    }
+  }
+  return base::ExitCode::done;
+}
+
+}  // namespace dfmoa::launch

@@ -1,0 +1,150 @@
+#include <ATen/Parallel.h>
+
+#include <atomic>
+#include <csignal>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "distributed/comm/local.h"
+#include "distributed/comm/mpi.h"
+#include "launch/commands.h"
+#include "launch/run_folder.h"
+#include "src/base/text.h"
+#include "src/train/ini.h"
+#include "src/train/open_model.h"
+#include "src/train/trainer.h"
+
+namespace dfmoa::launch {
+namespace {
+
+// A signal handler can reach nothing but a global.
+std::atomic<bool> stop_requested{false};
+
+void request_stop(int /*signal*/) {
+  stop_requested = true;
+}
+
+/// Cores are shared between the processes of this host; OMP_NUM_THREADS has the last word.
+void set_threads(int num_processes) {
+  if (std::getenv("OMP_NUM_THREADS") != nullptr) return;
+  const auto cores = std::max(1U, std::thread::hardware_concurrency());
+  at::set_num_threads(std::max(1, static_cast<int>(cores) / num_processes));
+}
+
+train::RunConfig read_config(const Options& options) {
+  train::RunConfig config;
+  train::read_ini(options.text("config"), config);
+  for (const auto& setting : options.list("set")) {
+    const auto equals = setting.find('=');
+    if (equals == std::string::npos) {
+      throw base::UsageError("--set " + setting + ": expected section.key=value");
+    }
+    config.set(base::trim(setting.substr(0, equals)), base::trim(setting.substr(equals + 1)));
+  }
+  if (config.model.path.empty()) throw base::UsageError("configuration model.path is missing");
+  if (config.data.train.empty()) throw base::UsageError("configuration data.train is missing");
+  if (config.plan.adapters.empty()) {
+    throw base::UsageError("the configuration has no [adapter.NAME]: nothing would be trained");
+  }
+  if (config.train.device == "cuda") {
+    throw base::UsageError("train.device = cuda: this program was built without CUDA training");
+  }
+  return config;
+}
+
+/// --dry-run: what would be trained on, and three samples with their loss mask.
+void print_samples(const train::RunConfig& config, const data::Tokenizer& tokenizer,
+                   data::Loader& loader) {
+  std::cout << loader.samples_per_epoch() << " samples an epoch\n";
+  int shown = 0;
+  for (const auto& row : loader.next_step()) {
+    for (std::int64_t d = 0; d < row.documents() && shown < 3; ++d, ++shown) {
+      const auto begin = row.document_begin[static_cast<std::size_t>(d)];
+      const auto end = row.document_begin[static_cast<std::size_t>(d) + 1];
+      std::cout << row.where[static_cast<std::size_t>(d)] << " (trained tokens in brackets): ";
+      for (auto t = begin; t < end; ++t) {
+        const auto id = static_cast<std::int32_t>(row.token_T[static_cast<std::size_t>(t)]);
+        const bool trained = t > begin && row.target_T[static_cast<std::size_t>(t - 1)] >= 0;
+        const auto text = tokenizer.decode(std::span(&id, 1));
+        std::cout << (trained ? "[" + text + "]" : text);
+      }
+      std::cout << "\n";
+    }
+  }
+  std::cout << config.ini();
+}
+
+void print_json(const std::filesystem::path& run, const train::RunReport& report) {
+  const nlohmann::json json{{"run", run.string()},
+                            {"steps", report.steps},
+                            {"tokens_seen", report.tokens_seen},
+                            {"ce", report.ce},
+                            {"tokens_per_s", report.tokens_per_s},
+                            {"peak_bytes", train::peak_memory_bytes()},
+                            {"parameters_hash", report.parameters_hash},
+                            {"checkpoint", report.checkpoint.string()}};
+  std::cout << json.dump() << "\n";
+}
+
+std::unique_ptr<comm::Communicator> make_world() {
+  return comm::started_by_launcher() ? comm::make_mpi_world() : comm::make_single();
+}
+
+}  // namespace
+
+base::ExitCode run_train(const Arguments& arguments) {
+  namespace po = boost::program_options;
+  Options options("train", "Trains adapters as a configuration file says.");
+  options.add()("config,c", po::value<std::string>()->required(), "configuration file")(
+      "set", po::value<std::vector<std::string>>()->composing(), "section.key=value, repeatable")(
+      "run", po::value<std::string>(), "run folder (default runs/NAME of the configuration)")(
+      "resume", po::value<std::string>()->default_value("none"), "auto, none or a checkpoint")(
+      "allow-change", po::value<std::vector<std::string>>()->composing(),
+      "a key that may differ from the checkpoint's, repeatable")(
+      "steps", po::value<std::int64_t>()->default_value(-1),
+      "stop after this step of the schedule")(
+      "dry-run", "print the configuration and three samples, train nothing")(
+      "json", "print the result as JSON");
+  if (!options.parse(arguments)) return base::ExitCode::done;
+  const auto comm = make_world();
+  const auto config = read_config(options);
+  set_threads(comm->num_processes());
+  base::Logger log(comm->process() == 0, options.verbose());
+
+  const auto base_model = model::load_base_model(config.model, train::compute_type(config.train));
+  model::Transformer model(base_model);
+  model.adapt(config.plan, static_cast<std::uint64_t>(config.train.seed));
+  const auto tokenizer = data::Tokenizer::from_directory(config.model.path);
+  const data::SampleReader reader(config.data, tokenizer, config.model.path);
+  data::Loader loader(config.data,
+                      {config.train.micro_batches, config.train.tokens, config.train.documents},
+                      reader, static_cast<std::uint64_t>(config.train.seed));
+  if (options.has("dry-run")) {
+    if (comm->process() == 0) print_samples(config, tokenizer, loader);
+    return base::ExitCode::done;
+  }
+  const std::filesystem::path folder =
+      options.has("run") ? options.text("run")
+                         : "runs/" + std::filesystem::path(options.text("config")).stem().string();
+  const RunFolder run_folder(folder, config, *comm);
+  if (comm->process() == 0) log.add_file(folder / "log.txt");
+  log.info(base::text(comm->num_processes(), " processes, ",
+                      comm::started_by_launcher() ? "mpi" : "one program", " (no GPU), transport ",
+                      config.parallel.transport, ", ", at::get_num_threads(), " threads each; ",
+                      model.trainable_parameters(), " trainable parameters on a base of ",
+                      base_model->bytes, " bytes"));
+  std::signal(SIGUSR1, request_stop);
+  std::signal(SIGTERM, request_stop);
+  train::Trainer trainer(config, model, loader, *comm, log);
+  const auto report = trainer.run({folder, options.text("resume"), options.list("allow-change"),
+                                   options.get<std::int64_t>("steps"), &stop_requested});
+  if (comm->process() == 0 && options.has("json")) print_json(folder, report);
+  log.info(base::text("step ", report.steps, ": saved ", report.checkpoint.string(),
+                      ", parameters ", report.parameters_hash));
+  comm->barrier("end");  // mpirun kills the others at the first exit that is not 0
+  return report.stopped && report.steps < config.train.steps ? base::ExitCode::stopped
+                                                             : base::ExitCode::done;
+}
+
+}  // namespace dfmoa::launch

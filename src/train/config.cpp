@@ -1,0 +1,116 @@
+#include "src/train/config.h"
+
+#include "src/base/error.h"
+#include "src/base/text.h"
+
+namespace dfmoa::train {
+
+void TrainConfig::fields(base::FieldList& list) {
+  list.add("steps", steps, "optimiser steps of the whole run").range(1, 1e12);
+  list.add("seed", seed, "of initialisation, data order and noise").range(0, 9e15);
+  list.add("micro_batches", micro_batches, "packed rows of a step, over all processes")
+      .range(1, 1e6);
+  list.add("tokens", tokens, "tokens of a row at most").range(1, 1e7);
+  list.add("documents", documents, "documents of a row exactly; 0: as many as fit").range(0, 1e6);
+  list.add("device", device, "auto: a GPU where there is one; cpu; cuda")
+      .one_of({"auto", "cpu", "cuda"});
+  list.add("precision", precision, "fp32; fp64 for tests").one_of({"fp32", "fp64"});
+  list.add("memory", memory, "keep: every block keeps its graph; recompute: forward again")
+      .one_of({"keep", "recompute"});
+  list.add("statistics", statistics, "gate statistics of this step (exact) or the last (lag_one)")
+      .one_of({"exact", "lag_one"});
+  list.add("optimizer", optimizer, "adamw or sgd").one_of({"adamw", "sgd"});
+  list.add("learning_rate", learning_rate, "peak rate of the adapters").range(0, 10);
+  list.add("beta1", beta1, "AdamW").range(0, 1);
+  list.add("beta2", beta2, "AdamW").range(0, 1);
+  list.add("epsilon", epsilon, "AdamW").range(0, 1);
+  list.add("weight_decay", weight_decay, "of the adapters, decoupled").range(0, 10);
+  list.add("clip", clip, "largest global gradient norm; 0: never clipped").range(0, 1e9);
+  list.add("warmup", warmup, "steps of linear warm-up; -1: 3 % of the steps").range(-1, 1e12);
+  list.add("schedule", schedule, "after the warm-up").one_of({"cosine", "constant"});
+  list.add("final_rate", final_rate, "share of the peak rate at the last step (cosine)")
+      .range(0, 1);
+}
+
+std::int64_t TrainConfig::warmup_steps() const {
+  return warmup >= 0 ? warmup : steps * 3 / 100;
+}
+
+void LogConfig::fields(base::FieldList& list) {
+  list.add("every", every, "steps between two lines of metrics").range(1, 1e9);
+  list.add("tensorboard", tensorboard, "also write TensorBoard events");
+}
+
+void ParallelConfig::fields(base::FieldList& list) {
+  list.add("transport", transport, "replicate: every process holds all experts")
+      .one_of({"replicate"});
+}
+
+std::vector<std::pair<std::string, base::FieldList>> sections_of(RunConfig& config) {
+  std::vector<std::pair<std::string, base::FieldList>> sections;
+  const auto add = [&](const std::string& name, auto& section) {
+    sections.emplace_back(name, base::FieldList::of(section));
+  };
+  add("model", config.model);
+  add("data", config.data);
+  for (auto& [name, section] : config.plan.adapters) add("adapter." + name, section);
+  for (auto& [name, section] : config.plan.routers) add("router." + name, section);
+  for (auto& [name, section] : config.plan.rank_gates) add("rank." + name, section);
+  add("parallel", config.parallel);
+  add("train", config.train);
+  add("checkpoint", config.checkpoint);
+  add("log", config.log);
+  return sections;
+}
+
+void RunConfig::set(const std::string& key, const std::string& value) {
+  const auto dot = key.rfind('.');
+  const auto section = key.substr(0, dot == std::string::npos ? 0 : dot);
+  const auto first_dot = section.find('.');
+  if (first_dot != std::string::npos) {
+    const auto name = section.substr(first_dot + 1);
+    const auto kind = section.substr(0, first_dot);
+    if (kind == "adapter") plan.adapters.try_emplace(name);
+    if (kind == "router") plan.routers.try_emplace(name);
+    if (kind == "rank") plan.rank_gates.try_emplace(name);
+  }
+  std::vector<std::string> known;
+  for (auto& [name, list] : sections_of(*this)) {
+    known.push_back(name);
+    if (name != section) continue;
+    list.assign(section, key.substr(dot + 1), value);
+    return;
+  }
+  known.insert(known.end(), {"adapter.NAME", "router.NAME", "rank.NAME"});
+  throw base::UsageError(base::text("configuration key ", key, ": there is no section [", section,
+                                    "]; the nearest is [", base::nearest(section, known), "]"));
+}
+
+std::vector<std::pair<std::string, std::string>> RunConfig::resolved() const {
+  std::vector<std::pair<std::string, std::string>> all;
+  auto copy = *this;
+  for (const auto& [section, list] : sections_of(copy)) {
+    for (const auto& field : list.all())
+      all.emplace_back(section + "." + field.name(), field.value());
+  }
+  return all;
+}
+
+std::string RunConfig::ini() const {
+  std::string text;
+  auto copy = *this;
+  for (const auto& [section, list] : sections_of(copy)) {
+    text += (text.empty() ? "[" : "\n[") + section + "]\n";
+    for (const auto& field : list.all()) text += field.name() + " = " + field.value() + "\n";
+  }
+  return text;
+}
+
+bool RunConfig::is_free(const std::string& key) {
+  const auto section = key.substr(0, key.find('.'));
+  return section == "parallel" || section == "log" || section == "checkpoint" ||
+         key == "model.path" || key == "data.train" || key == "data.eval" ||
+         key == "train.memory" || key == "train.device";
+}
+
+}  // namespace dfmoa::train

@@ -1,0 +1,67 @@
+// What a model knows of held-out files: cross-entropy, exact match and the use of experts, by task.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "src/data/sample.h"
+#include "src/data/tokenizer.h"
+#include "src/model/transformer.h"
+
+namespace dfmoa::train {
+
+/// The task of samples that name none.
+inline constexpr const char* kNoTask = "none";
+
+struct EvaluateOptions {
+  std::int64_t tokens_per_row = 512;  ///< a longer document has a row of its own
+  bool exact_match = false;           ///< also generate, greedily
+  std::int64_t max_new_tokens = 64;   ///< for exact match
+  std::int64_t batch = 16;            ///< prompts generated from at a time
+};
+
+struct TaskFigures {
+  double ce = 0;  ///< nats per token that bears loss
+  double perplexity = 1;
+  std::int64_t tokens = 0;  ///< that bear loss
+  std::int64_t items = 0;   ///< documents
+  /// Share of the samples with an expected completion whose generated text equals it, blanks at
+  /// both ends aside. Absent when not asked for or without such a sample.
+  std::optional<double> exact_match;
+  std::optional<double> stderr_;  ///< of exact_match: sqrt(p (1 - p) / n)
+};
+
+struct Evaluation {
+  std::map<std::string, TaskFigures> tasks;
+  TaskFigures total;  ///< of all documents: tasks weigh by their tokens
+  /// Mean gate of each expert at the tokens that bear loss, averaged over the routers that have
+  /// this expert. Empty for a model without routers.
+  std::map<std::string, std::vector<double>> load_of_task;
+  double mutual_information = 0;  ///< of expert and task, nats, averaged over the routers
+  std::string prompts_hash;  ///< XXH3-128 of the tokens of all prompts: equal prompts, equal hash
+  std::int64_t skipped = 0;  ///< broken lines passed over (data.skip_bad_lines)
+};
+
+/// Reads every sample of `files` once, without gradients.
+/// Throws what data::for_each_row throws; ContentError for files without any sample, a prompt
+/// without tokens (exact match), or one too long for the model; MachineError for logits that are
+/// not finite.
+[[nodiscard]] Evaluation evaluate(const model::Transformer& model, const data::Tokenizer& tokenizer,
+                                  const data::SampleReader& reader,
+                                  const std::vector<std::string>& files,
+                                  const EvaluateOptions& options);
+
+/// Information between row and column when all rows are equally frequent: 0 where rows are equal,
+/// log(rows) where no two rows share a column. Rows are scaled to sum 1; one that sums to 0 is left
+/// out.
+[[nodiscard]] double mutual_information(const std::vector<std::vector<double>>& load);
+
+/// As `dfmoa eval --json` prints it: {"model", "tasks", "total", "prompts_hash"} and, for a model
+/// with routers, "load" and "mutual_information".
+[[nodiscard]] nlohmann::json to_json(const Evaluation& evaluation, const std::string& model);
+
+}  // namespace dfmoa::train

@@ -1,0 +1,35 @@
+// What a run tells: metrics.jsonl, TensorBoard events and one line a step.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "src/formats/tensorboard.h"
+
+namespace dfmoa::train {
+
+/// Figures of one step by name (formats.md section 9).
+using Figures = std::map<std::string, double>;
+
+class Metrics {
+ public:
+  /// Appends to run_folder/metrics.jsonl. Throws MachineError if it cannot be opened.
+  Metrics(const std::filesystem::path& run_folder, bool tensorboard);
+
+  /// Writes every figure and flushes. Throws MachineError naming the file.
+  void write(std::int64_t step, const Figures& figures);
+
+ private:
+  std::filesystem::path path_;
+  std::ofstream file_;
+  std::unique_ptr<formats::EventWriter> events_;
+};
+
+/// Largest resident memory of this process, bytes.
+[[nodiscard]] std::int64_t peak_memory_bytes();
+
+}  // namespace dfmoa::train

@@ -1,0 +1,188 @@
+#include "src/train/rank_budget.h"
+
+#include <set>
+
+#include "src/adapters/rank_gate.h"
+#include "src/base/error.h"
+#include "src/base/text.h"
+
+namespace dfmoa::train {
+namespace {
+
+using adapters::GroupBank;
+
+/// Calls visit(block, group, group number) for every group that has sites.
+template <class Model, class Visit>
+void for_each_group(Model& model, Visit&& visit) {
+  for (auto& block : model.blocks()) {
+    for (std::size_t g = 0; g < block.adapters().groups.size(); ++g) {
+      if (!block.adapters().groups[g].sites.empty()) visit(block, block.adapters().groups[g], g);
+    }
+  }
+}
+
+const at::Tensor& logits_of(const model::Block& block, const GroupBank& group) {
+  return block.parameters().leaf(group.name + "/logit");
+}
+
+}  // namespace
+
+RankBudget::RankBudget(const model::AdapterPlan& plan, std::int64_t steps) {
+  std::set<std::string> names;
+  for (const auto& [name, adapter] : plan.adapters) {
+    if (!adapter.rank_gate.empty()) names.insert(adapter.rank_gate);
+  }
+  if (names.empty()) return;
+  if (names.size() > 1) {
+    throw base::UsageError(base::text("adapters name ", names.size(),
+                                      " rank gates, expected one [rank.NAME] for a run: its budget "
+                                      "is that of the whole model"));
+  }
+  config_ = plan.rank_gates.at(*names.begin());
+  if (config_->cut < config_->start) {
+    throw base::UsageError(base::text("configuration rank.", *names.begin(),
+                                      ".cut = ", config_->cut,
+                                      ": expected at least start = ", config_->start));
+  }
+  start_ = static_cast<std::int64_t>(config_->start * static_cast<double>(steps));
+  cut_ = static_cast<std::int64_t>(config_->cut * static_cast<double>(steps));
+  lambda_ = config_->kind == "hard_concrete" && config_->budget > 0 ? 0.0 : config_->strength;
+}
+
+model::RankPhase RankBudget::phase(std::int64_t step) const {
+  if (!config_ || config_->kind != "hard_concrete" || step >= cut_)
+    return model::RankPhase::settled;
+  return step < start_ ? model::RankPhase::held : model::RankPhase::noisy;
+}
+
+double RankBudget::learning_rate() const {
+  if (!config_ || config_->kind == "norm") return 0;
+  if (config_->learning_rate >= 0) return config_->learning_rate;
+  return 10.0 / static_cast<double>(std::max<std::int64_t>(cut_ - start_, 1));
+}
+
+bool RankBudget::penalises(std::int64_t step) const {
+  if (!config_ || config_->kind == "norm") return false;
+  return config_->kind == "literal" || (step >= start_ && step < cut_);
+}
+
+double RankBudget::penalty(const model::Transformer& model, std::int64_t step) const {
+  if (!penalises(step)) return 0;
+  double value = 0;
+  if (config_->kind == "literal") {
+    for_each_group(model, [&](const auto& block, const auto& group, std::size_t) {
+      for (const auto& site : group.sites) {
+        const auto m = logits_of(block, group).detach().narrow(0, site.first, site.directions());
+        value += lambda_ * m.abs().mean().template item<double>();
+      }
+    });
+    return value;
+  }
+  const auto rank = count_rank(model);
+  const double excess =
+      config_->budget > 0 ? std::max(rank.expected - config_->budget, 0.0) : rank.expected;
+  return lambda_ * excess / static_cast<double>(std::max<std::int64_t>(rank.total, 1));
+}
+
+void RankBudget::add_gradient(model::Transformer& model, std::int64_t step) const {
+  if (!penalises(step)) return;
+  const at::NoGradGuard no_grad;
+  const auto rank = count_rank(model);
+  const bool slack = config_->budget > 0 && rank.expected <= config_->budget;
+  if (config_->kind == "hard_concrete" && slack) return;
+  for_each_group(model, [&](auto& block, const auto& group, std::size_t) {
+    if (!group.rank_gated) return;
+    auto& parameters = block.parameters();
+    auto gradient_N = parameters.gradient(parameters.index_of(group.name + "/logit"));
+    const auto& m = logits_of(block, group);
+    if (config_->kind == "hard_concrete") {
+      const auto p = adapters::alive_probability(m);
+      gradient_N.add_(p * (1.0 - p), lambda_ / static_cast<double>(rank.total));
+      return;
+    }
+    for (const auto& site : group.sites) {
+      const auto count = site.directions();
+      gradient_N.narrow(0, site.first, count)
+          .add_(m.narrow(0, site.first, count).sign(), lambda_ / static_cast<double>(count));
+    }
+  });
+}
+
+void RankBudget::dual_step(const model::Transformer& model, std::int64_t step) {
+  if (!penalises(step) || config_->kind != "hard_concrete" || config_->budget <= 0) return;
+  const double rate = 4.0 / static_cast<double>(std::max<std::int64_t>(cut_ - start_, 1));
+  const double excess = (count_rank(model).expected - config_->budget) / config_->budget;
+  lambda_ = std::max(0.0, lambda_ + rate * excess);
+}
+
+bool RankBudget::cuts_at(std::int64_t step) const {
+  return config_ && config_->kind != "literal" && step == cut_;
+}
+
+CutReport RankBudget::cut(model::Transformer& model) const {
+  const at::NoGradGuard no_grad;
+  struct Candidate {
+    double probability;  // rounded to 1e-3, so that noise of the last bits does not decide
+    double norm;
+    std::int64_t id;
+    std::size_t block, group, site;
+    std::int64_t direction;
+  };
+  std::vector<Candidate> candidates;
+  CutReport report;
+  for_each_group(model, [&](const auto& block, const auto& group, std::size_t g) {
+    const auto a_norm_N =
+        at::linalg_vector_norm(block.parameters().leaf(group.name + "/A"), 2, at::IntArrayRef{1})
+            .to(at::kDouble);
+    const auto z_N = evaluation_gates(block, group);
+    const auto p_N =
+        group.rank_gated ? adapters::alive_probability(logits_of(block, group)) : at::Tensor();
+    for (std::size_t s = 0; s < group.sites.size(); ++s) {
+      const auto& site = group.sites[s];
+      const auto b_norm_N =
+          at::linalg_vector_norm(block.parameters().leaf(group.name + "/" + site.site + "/b"), 2,
+                                 at::IntArrayRef{1})
+              .to(at::kDouble);
+      report.before += site.directions();
+      for (std::int64_t n = 0; n < site.directions(); ++n) {
+        const auto at = site.first + n;
+        if (z_N.defined() && z_N[at].template item<double>() <= 0) continue;
+        const double p = p_N.defined() ? p_N[at].template item<double>() : 1.0;
+        candidates.push_back(
+            {std::round(p * 1000) / 1000,
+             a_norm_N[at].template item<double>() * b_norm_N[n].template item<double>(),
+             site.direction_id_N[static_cast<std::size_t>(n)],
+             static_cast<std::size_t>(block.layer()), g, s, n});
+      }
+    }
+  });
+  std::stable_sort(candidates.begin(), candidates.end(), [](const auto& x, const auto& y) {
+    return std::tie(y.probability, y.norm, x.id) < std::tie(x.probability, x.norm, y.id);
+  });
+  const auto limit =
+      config_->budget > 0 ? static_cast<std::size_t>(config_->budget) : candidates.size();
+  candidates.resize(std::min(limit, candidates.size()));
+  report.after = static_cast<std::int64_t>(candidates.size());
+  for (std::size_t layer = 0; layer < model.blocks().size(); ++layer) {
+    auto& block = model.blocks()[layer];
+    if (block.adapters().empty()) continue;
+    std::vector<std::vector<std::vector<std::int64_t>>> keep;
+    for (const auto& group : block.adapters().groups) keep.emplace_back(group.sites.size());
+    for (const auto& candidate : candidates) {
+      if (candidate.block == layer) {
+        keep[candidate.group][candidate.site].push_back(candidate.direction);
+      }
+    }
+    for (auto& group : keep) {
+      for (auto& site : group) std::sort(site.begin(), site.end());
+    }
+    keep_directions(block, keep);
+  }
+  return report;
+}
+
+void RankBudget::list(base::StateTree& tree) {
+  tree.add({"rank/lambda", base::DType::f64, {1}, &lambda_, 0});
+}
+
+}  // namespace dfmoa::train

@@ -1,0 +1,67 @@
+// The rank of a run over time: noise, a budget with its penalty, the cut (math.md section 2).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "src/base/state_tree.h"
+#include "src/model/transformer.h"
+
+namespace dfmoa::train {
+
+/// What a cut did.
+struct CutReport {
+  std::int64_t before = 0;
+  std::int64_t after = 0;
+};
+
+class RankBudget {
+ public:
+  /// Throws UsageError where adapters name more than one [rank.NAME], or cut before start.
+  RankBudget(const model::AdapterPlan& plan, std::int64_t steps);
+
+  [[nodiscard]] model::RankPhase phase(std::int64_t step) const;
+  /// Learning rate of the gates, constant; 0 without gates.
+  [[nodiscard]] double learning_rate() const;
+
+  /// Value of the penalty at the present gates; and its gradient, added once by every replica after
+  /// the reduction.
+  [[nodiscard]] double penalty(const model::Transformer& model, std::int64_t step) const;
+  void add_gradient(model::Transformer& model, std::int64_t step) const;
+  /// After the optimiser's step: the penalty's weight follows the excess over the budget.
+  void dual_step(const model::Transformer& model, std::int64_t step);
+
+  [[nodiscard]] bool cuts_at(std::int64_t step) const;
+  /// Removes directions for good, with their moments. Evaluation-form logits do not change where
+  /// only directions with z = 0 go.
+  CutReport cut(model::Transformer& model) const;
+
+  void list(base::StateTree& tree);
+
+ private:
+  [[nodiscard]] bool penalises(std::int64_t step) const;
+
+  std::optional<adapters::RankGateConfig> config_;
+  std::int64_t start_ = 0;
+  std::int64_t cut_ = 0;
+  double lambda_ = 0;
+};
+
+/// Directions that exist, and those whose gate is open in evaluation form.
+struct RankCount {
+  std::int64_t total = 0;
+  std::int64_t active = 0;
+  double expected = 0;  ///< E[L0]; equals active for gates without noise
+};
+[[nodiscard]] RankCount count_rank(const model::Transformer& model);
+
+/// z_N of a group in evaluation form; undefined where every gate is 1.
+[[nodiscard]] at::Tensor evaluation_gates(const model::Block& block,
+                                          const adapters::GroupBank& group);
+
+/// The adapters of a block restricted to the directions that `keep` names per group and site
+/// (positions inside the site, ascending), with values and moments.
+void keep_directions(model::Block& block,
+                     const std::vector<std::vector<std::vector<std::int64_t>>>& keep);
+
+}  // namespace dfmoa::train

@@ -1,0 +1,122 @@
+#include "src/train/state.h"
+
+#include "src/base/error.h"
+#include "src/base/hash.h"
+#include "src/base/text.h"
+#include "src/ops/dtype.h"
+#include "src/train/rank_budget.h"
+
+namespace dfmoa::train {
+namespace {
+
+void add(base::StateTree& tree, const std::string& name, const at::Tensor& tensor) {
+  tree.add({name, ops::from_torch(tensor.scalar_type()), tensor.sizes().vec(),
+            tensor.numel() > 0 ? const_cast<void*>(tensor.const_data_ptr()) : nullptr, 0});
+}
+
+/// Parameter `index` of a block and, if wanted, its moments; rows [begin, begin + count) of them.
+void add_rows(base::StateTree& tree, const adapters::ParameterSet& parameters,
+              const std::string& parameter, const std::string& name, std::int64_t begin,
+              std::int64_t count, bool moments) {
+  const auto index = parameters.index_of(parameter);
+  add(tree, name, parameters.leaves()[index].detach().narrow(0, begin, count));
+  if (!moments) return;
+  add(tree, "optimizer/moment1/" + name, parameters.moment1(index).narrow(0, begin, count));
+  add(tree, "optimizer/moment2/" + name, parameters.moment2(index).narrow(0, begin, count));
+}
+
+std::string expert_name(const model::Block& block, const adapters::SiteBank& site,
+                        std::int64_t expert) {
+  return base::text("layer/", block.layer(), "/", site.site, "/expert/", expert);
+}
+
+void list_site(const model::Block& block, const adapters::GroupBank& group,
+               const adapters::SiteBank& site, bool moments, base::StateTree& tree) {
+  const auto& parameters = block.parameters();
+  for (std::int64_t expert = 0; expert < site.experts(); ++expert) {
+    const auto begin = site.begin_of(expert);
+    const auto count = site.rank_E[static_cast<std::size_t>(expert)];
+    const auto name = expert_name(block, site, expert);
+    add_rows(tree, parameters, group.name + "/A", name + "/A", site.first + begin, count, moments);
+    add_rows(tree, parameters, group.name + "/" + site.site + "/b", name + "/B", begin, count,
+             moments);
+    if (group.rank_gated) {
+      add_rows(tree, parameters, group.name + "/logit", name + "/rank_logit", site.first + begin,
+               count, moments);
+    }
+    auto* ids = const_cast<std::int64_t*>(site.direction_id_N.data()) + begin;
+    tree.add({name + "/direction_id", base::DType::i64, {count}, count > 0 ? ids : nullptr, 0});
+  }
+}
+
+}  // namespace
+
+void list_model(model::Transformer& model, std::vector<BlockEntropy>& entropy, bool moments,
+                base::StateTree& tree) {
+  for (auto& block : model.blocks()) {
+    for (const auto& group : block.adapters().groups) {
+      for (const auto& site : group.sites) list_site(block, group, site, moments, tree);
+    }
+    const auto& routers = block.adapters().routers;
+    for (std::size_t r = 0; r < routers.size(); ++r) {
+      const auto name = base::text("layer/", block.layer(), "/router/", routers[r].name);
+      add_rows(tree, block.parameters(), "router/" + routers[r].name, name + "/weight", 0,
+               routers[r].experts, moments);
+      entropy[static_cast<std::size_t>(block.layer())][r].list(tree, name + "/entropy");
+    }
+  }
+}
+
+void match_ranks(model::Transformer& model, const checkpoints::Checkpoint& checkpoint) {
+  for (auto& block : model.blocks()) {
+    if (block.adapters().empty()) continue;
+    bool shrunk = false;
+    std::vector<std::vector<std::vector<std::int64_t>>> keep;
+    for (const auto& group : block.adapters().groups) {
+      auto& sites = keep.emplace_back();
+      for (const auto& site : group.sites) {
+        auto& kept = sites.emplace_back();
+        for (std::int64_t expert = 0; expert < site.experts(); ++expert) {
+          const auto name = expert_name(block, site, expert) + "/direction_id";
+          const auto found = checkpoint.datasets().find(name);
+          const auto rank = site.rank_E[static_cast<std::size_t>(expert)];
+          if (found == checkpoint.datasets().end() || found->second.shape.empty() ||
+              found->second.shape[0] > rank) {
+            throw base::ContentError(base::text("checkpoint ", checkpoint.folder().string(), ": ",
+                                                name, " is missing or holds more than the ", rank,
+                                                " directions of the configuration"));
+          }
+          for (std::int64_t r = 0; r < found->second.shape[0]; ++r) {
+            kept.push_back(site.begin_of(expert) + r);
+          }
+          shrunk = shrunk || found->second.shape[0] < rank;
+        }
+      }
+    }
+    if (shrunk) keep_directions(block, keep);
+  }
+}
+
+std::string parameters_hash(model::Transformer& model, std::vector<BlockEntropy>& entropy) {
+  base::StateTree tree;
+  list_model(model, entropy, /*moments=*/false, tree);
+  base::Hash128 hash;
+  for (const auto& [name, entry] : tree.entries()) {
+    hash.add_text(name);
+    hash.add(entry.data, entry.bytes());
+  }
+  return hash.hex();
+}
+
+std::vector<BlockEntropy> make_entropy(const model::Transformer& model) {
+  std::vector<BlockEntropy> all;
+  for (const auto& block : model.blocks()) {
+    auto& entropy = all.emplace_back();
+    for (const auto& router : block.adapters().routers) {
+      entropy.emplace_back(router.config, router.experts);
+    }
+  }
+  return all;
+}
+
+}  // namespace dfmoa::train

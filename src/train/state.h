@@ -1,0 +1,31 @@
+// A model's trained tensors as named state: what a checkpoint holds, whoever wrote it.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "checkpoints/reader.h"
+#include "src/base/state_tree.h"
+#include "src/train/step.h"
+
+namespace dfmoa::train {
+
+/// Entries layer/L/SITE/expert/E/{A,B,direction_id,rank_logit},
+/// layer/L/router/NAME/{weight,entropy} and, with `moments`, the same under optimizer/moment1 and
+/// optimizer/moment2. Pointers are valid until the next rank cut.
+void list_model(model::Transformer& model, std::vector<BlockEntropy>& entropy, bool moments,
+                base::StateTree& tree);
+
+/// Shrinks the model's banks to the ranks that a checkpoint holds.
+/// Throws ContentError where it holds no such expert, or more directions than the configuration.
+void match_ranks(model::Transformer& model, const checkpoints::Checkpoint& checkpoint);
+
+/// XXH3-128 over every trained tensor's bytes in name order: equal means bitwise equal.
+[[nodiscard]] std::string parameters_hash(model::Transformer& model,
+                                          std::vector<BlockEntropy>& entropy);
+
+/// One entropy weight per router.
+[[nodiscard]] std::vector<BlockEntropy> make_entropy(const model::Transformer& model);
+
+}  // namespace dfmoa::train

@@ -1,0 +1,296 @@
+#include "src/train/trainer.h"
+
+#include <chrono>
+
+#include "checkpoints/writer.h"
+#include "src/base/error.h"
+#include "src/base/text.h"
+#include "src/train/schedule.h"
+#include "src/train/state.h"
+
+namespace dfmoa::train {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+}  // namespace
+
+Trainer::Trainer(const RunConfig& config, model::Transformer& model, data::Loader& loader,
+                 comm::Communicator& comm, base::Logger& log)
+    : config_(config),
+      model_(model),
+      loader_(loader),
+      comm_(comm),
+      log_(log),
+      entropy_(make_entropy(model)),
+      rank_budget_(config.plan, config.train.steps),
+      optimizer_(config.train) {
+  for (const auto& block : model.blocks()) {
+    lagged_.resize(lagged_.size() + static_cast<std::size_t>(block.statistics_size()), 0.0);
+  }
+}
+
+RunReport Trainer::run(const RunOptions& options) {
+  resume(options);
+  if (comm_.process() == 0) {
+    metrics_ = std::make_unique<Metrics>(options.folder, config_.log.tensorboard);
+  }
+  const auto checkpoints = options.folder / "checkpoints";
+  const auto last = options.stop_after >= 0 ? std::min(options.stop_after, config_.train.steps)
+                                            : config_.train.steps;
+  RunReport report;
+  while (step_ < last && !report.stopped) {
+    base::with_context(base::text("step ", step_ + 1), [&] { one_step(options, report); });
+    const auto every = config_.checkpoint.every;
+    if (every > 0 && step_ % every == 0) save(checkpoints);
+  }
+  if (saved_step_ != step_) save(checkpoints);
+  report.steps = step_;
+  report.tokens_seen = tokens_seen_;
+  report.parameters_hash = parameters_hash(model_, entropy_);
+  report.checkpoint = checkpoints / checkpoints::folder_name(step_);
+  return report;
+}
+
+void Trainer::one_step(const RunOptions& options, RunReport& report) {
+  const auto begin = std::chrono::steady_clock::now();
+  if (rank_budget_.cuts_at(step_)) cut_rank();
+  const auto rows = loader_.next_step();
+  Step step(model_, entropy_, comm_,
+            {config_.train.memory == "keep", config_.train.statistics == "lag_one"});
+  const model::StepKey key{static_cast<std::uint64_t>(config_.train.seed), step_,
+                           rank_budget_.phase(step_)};
+  auto result = step.run(rows, key, last_statistics_);
+  rank_budget_.add_gradient(model_, step_);
+  const double norm = std::sqrt(squared_gradient_norm(model_.blocks()));
+  const auto verdict = vote(result.ce_sum, std::isfinite(norm) && std::isfinite(result.ce_sum),
+                            options.stop != nullptr && options.stop->load());
+  if (!verdict.finite) {
+    throw base::MachineError(base::text("the loss or a gradient is not finite (gradient norm ",
+                                        norm,
+                                        "); the last checkpoint is untouched: a lower "
+                                        "train.learning_rate or train.clip may help"));
+  }
+  if (config_.train.clip > 0 && norm > config_.train.clip) {
+    scale_gradients(model_.blocks(), config_.train.clip / norm);
+  }
+  const double rate = config_.train.learning_rate * rate_share(config_.train, step_);
+  optimizer_.step(model_.blocks(), {rate, rate, rank_budget_.learning_rate()}, step_ + 1);
+  for (std::size_t layer = 0; layer < entropy_.size(); ++layer) {
+    std::size_t at = 0;
+    for (std::size_t r = 0; r < entropy_[layer].size(); ++r) {
+      const auto experts = model_.blocks()[layer].adapters().routers[r].experts;
+      const auto size = static_cast<std::size_t>(gates::StatisticsLayout{experts}.size());
+      entropy_[layer][r].step(std::span(result.statistics[layer]).subspan(at, size), rate,
+                              config_.train.beta1, config_.train.beta2);
+      at += size;
+    }
+  }
+  rank_budget_.dual_step(model_, step_);
+  last_statistics_ = result.statistics;
+  std::int64_t tokens = 0;
+  for (const auto& row : rows) tokens += row.tokens();
+  tokens_seen_ += tokens;
+  step_ += 1;
+  const double seconds = seconds_since(begin);
+  report.ce = verdict.ce_sum / result.n_loss;
+  report.tokens_per_s = static_cast<double>(tokens) / seconds;
+  report.stopped = verdict.stop;
+  if (metrics_ && step_ % config_.log.every == 0) {
+    const auto all = figures(result, report.ce, norm, seconds, tokens);
+    metrics_->write(step_, all);
+    tell(all, seconds);
+  }
+}
+
+Trainer::Vote Trainer::vote(double ce_sum, bool finite, bool stop) {
+  comm_.all_reduce(&ce_sum, 1, base::DType::f64, comm::Op::sum, "C3");
+  const auto hash = comm_.recorder().hash();
+  std::array<std::int64_t, 4> flags{finite ? 0 : 1, stop ? 1 : 0, hash, -hash};
+  comm_.all_reduce(flags.data(), 4, base::DType::i64, comm::Op::max, "C3");
+  if (flags[2] != -flags[3]) {
+    throw base::MachineError("the processes issued different collectives in this step");
+  }
+  return {ce_sum, flags[0] == 0, flags[1] == 1};
+}
+
+void Trainer::cut_rank() {
+  const auto report = rank_budget_.cut(model_);
+  log_.info(base::text("step ", step_, ": rank cut, ", report.before, " directions before, ",
+                       report.after, " after"));
+}
+
+void Trainer::list(base::StateTree& tree) {
+  list_model(model_, entropy_, /*moments=*/true, tree);
+  rank_budget_.list(tree);
+  std::size_t at = 0;
+  for (const auto& block : last_statistics_) {
+    std::copy(block.begin(), block.end(), lagged_.begin() + static_cast<std::ptrdiff_t>(at));
+    at += block.size();
+  }
+  tree.add({"statistics/last",
+            base::DType::f64,
+            {static_cast<std::int64_t>(lagged_.size())},
+            lagged_.empty() ? nullptr : lagged_.data(),
+            0});
+  data::save(loader_.cursor(), tree);
+  tree.set("train/step", step_);
+  tree.set("train/tokens_seen", tokens_seen_);
+  tree.set("base/hash", model_.base().hash);
+  tree.set("run/processes", std::int64_t{comm_.num_processes()});
+  tree.set("run/config", config_.ini());
+}
+
+void Trainer::save(const std::filesystem::path& folder) {
+  base::StateTree tree;
+  list(tree);
+  base::with_context(base::text("saving step ", step_), [&] {
+    checkpoints::save_checkpoint(folder, tree, step_, comm_, config_.checkpoint.retention());
+  });
+  saved_step_ = step_;
+}
+
+Figures Trainer::figures(const StepResult& result, double ce, double norm, double seconds,
+                         std::int64_t tokens) const {
+  const auto rank = count_rank(model_);
+  Figures all{
+      {"train/ce", ce},
+      {"train/loss", ce + result.balance + rank_budget_.penalty(model_, step_ - 1)},
+      {"train/grad_norm", norm},
+      {"train/learning_rate", config_.train.learning_rate * rate_share(config_.train, step_ - 1)},
+      {"throughput/tokens_per_s", static_cast<double>(tokens) / seconds},
+      {"memory/peak_bytes", static_cast<double>(peak_memory_bytes())},
+      {"rank/active", static_cast<double>(rank.active)},
+      {"rank/expected", rank.expected},
+      {"rank/total", static_cast<double>(rank.total)}};
+  double cv = 0;
+  double routers = 0;
+  for (std::size_t layer = 0; layer < result.statistics.size(); ++layer) {
+    std::size_t at = 0;
+    const auto& block = model_.blocks()[layer].adapters();
+    for (std::size_t r = 0; r < block.routers.size(); ++r) {
+      const gates::StatisticsLayout layout{block.routers[r].experts};
+      const auto size = static_cast<std::size_t>(layout.size());
+      const auto load =
+          gates::load_figures(std::span(result.statistics[layer]).subspan(at, size), layout);
+      const auto name = base::text(layer, "/", block.routers[r].name);
+      all["router/" + name + "/load_cv"] = load.load_cv;
+      all["router/" + name + "/dead_fraction"] = load.dead_fraction;
+      all["router/" + name + "/entropy"] = load.entropy;
+      all["entropy_weight/" + name] = entropy_[layer][r].lambda();
+      cv += load.load_cv;
+      routers += 1;
+      at += size;
+    }
+  }
+  if (routers > 0) all["router/mean_load_cv"] = cv / routers;
+  return all;
+}
+
+void Trainer::tell(const Figures& figures, double seconds_per_step) {
+  const auto number = [&](const std::string& key, const char* form) {
+    char buffer[32];
+    std::snprintf(buffer, sizeof(buffer), form, figures.contains(key) ? figures.at(key) : 0.0);
+    return std::string(buffer);
+  };
+  const auto left = static_cast<std::int64_t>(seconds_per_step *
+                                              static_cast<double>(config_.train.steps - step_));
+  log_.info(base::text(
+      "step ", step_, "/", config_.train.steps, "  ce ", number("train/ce", "%.4f"), "  rank ",
+      number("rank/active", "%.0f"), "/", number("rank/total", "%.0f"), "  load_cv ",
+      number("router/mean_load_cv", "%.2f"), "  ", number("throughput/tokens_per_s", "%.0f"),
+      " tok/s  eta ", left / 60, ":", left % 60 < 10 ? "0" : "", left % 60));
+}
+
+void Trainer::resume(const RunOptions& options) {
+  if (options.resume == "none") return;
+  std::optional<checkpoints::Checkpoint> checkpoint;
+  if (options.resume == "auto") {
+    const auto folder = options.folder / "checkpoints";
+    if (std::filesystem::exists(folder)) checkpoint = checkpoints::find_newest(folder, log_);
+    if (!checkpoint) {
+      log_.info("no checkpoint in " + options.folder.string() + ": a fresh run");
+      return;
+    }
+  } else {
+    checkpoint = checkpoints::Checkpoint::open(options.resume);
+  }
+  base::with_context("resuming from " + checkpoint->folder().string(), [&] {
+    check_configuration(*checkpoint, options.allow_change);
+    match_ranks(model_, *checkpoint);
+    base::StateTree tree;
+    list(tree);
+    checkpoint->load(tree);
+    base::StateTree saved;
+    for (const auto& [name, value] : checkpoint->values()) saved.set(name, value);
+    step_ = saved.integer("train/step");
+    tokens_seen_ = saved.integer("train/tokens_seen");
+    loader_.seek(data::load_cursor(saved));
+    last_statistics_.clear();
+    std::size_t at = 0;
+    for (const auto& block : model_.blocks()) {
+      const auto size = static_cast<std::size_t>(block.statistics_size());
+      const auto from = lagged_.begin() + static_cast<std::ptrdiff_t>(at);
+      last_statistics_.emplace_back(from, from + static_cast<std::ptrdiff_t>(size));
+      at += size;
+    }
+    if (step_ == 0) last_statistics_.clear();
+    saved_step_ = options.resume == "auto" ? step_ : -1;
+    const auto processes = saved.integer("run/processes");
+    if (processes != comm_.num_processes()) {
+      log_.info(base::text("checkpoint of ", processes, " processes, now ", comm_.num_processes(),
+                           ": global batch and order unchanged, sums equal to 1e-6, not bitwise"));
+      if (config_.checkpoint.require_bitwise) {
+        throw base::ContentError(
+            "checkpoint.require_bitwise = true refuses another number of "
+            "processes");
+      }
+    }
+  });
+  log_.info(base::text("resumed at step ", step_, ", ", tokens_seen_, " tokens seen"));
+}
+
+void Trainer::check_configuration(const checkpoints::Checkpoint& checkpoint,
+                                  const std::vector<std::string>& allow_change) {
+  base::StateTree saved;
+  for (const auto& [name, value] : checkpoint.values()) saved.set(name, value);
+  if (saved.text("base/hash") != model_.base().hash) {
+    throw base::ContentError(base::text("the base model differs: its hash is ", model_.base().hash,
+                                        ", the checkpoint was trained on ",
+                                        saved.text("base/hash")));
+  }
+  std::map<std::string, std::string> before;
+  std::string section;
+  for (const auto& line : base::split(saved.text("run/config"), '\n')) {
+    if (line.front() == '[') {
+      section = line.substr(1, line.size() - 2);
+    } else {
+      const auto equals = line.find('=');
+      before[section + "." + base::trim(line.substr(0, equals))] =
+          base::trim(line.substr(equals + 1));
+    }
+  }
+  std::vector<std::string> refused;
+  for (const auto& [key, value] : config_.resolved()) {
+    const auto found = before.find(key);
+    const auto old = found == before.end() ? std::string("(absent)") : found->second;
+    if (old == value) continue;
+    const auto change = base::text(key, ": ", old, " -> ", value);
+    const bool allowed =
+        RunConfig::is_free(key) ||
+        std::find(allow_change.begin(), allow_change.end(), key) != allow_change.end();
+    if (allowed) {
+      log_.info("changed since the checkpoint: " + change);
+    } else {
+      refused.push_back(change);
+    }
+  }
+  if (!refused.empty()) {
+    throw base::ContentError("the configuration differs from the checkpoint's (" +
+                             base::join(refused, "; ") + "): --allow-change KEY accepts a key");
+  }
+}
+
+}  // namespace dfmoa::train

@@ -1,0 +1,87 @@
+// A run: rows in, steps, votes, metrics, checkpoints, resume.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoints/reader.h"
+#include "distributed/comm/communicator.h"
+#include "src/base/log.h"
+#include "src/data/loader.h"
+#include "src/train/config.h"
+#include "src/train/metrics.h"
+#include "src/train/optimizer.h"
+#include "src/train/rank_budget.h"
+#include "src/train/step.h"
+
+namespace dfmoa::train {
+
+/// How a run begins and ends.
+struct RunOptions {
+  std::filesystem::path folder;
+  std::string resume = "none";  ///< none, auto, or a checkpoint folder
+  std::vector<std::string> allow_change;
+  std::int64_t stop_after = -1;  ///< stop with a checkpoint after this step of the schedule
+  const std::atomic<bool>* stop = nullptr;  ///< set by a signal: save and stop
+};
+
+struct RunReport {
+  std::int64_t steps = 0;
+  std::int64_t tokens_seen = 0;
+  double ce = 0;  ///< nats per token, of the last step
+  double tokens_per_s = 0;
+  std::string parameters_hash;
+  std::filesystem::path checkpoint;
+  bool stopped = false;  ///< on request, before the last step
+};
+
+class Trainer {
+ public:
+  /// `model` is already adapted as `config` says. Everything is held by reference.
+  Trainer(const RunConfig& config, model::Transformer& model, data::Loader& loader,
+          comm::Communicator& comm, base::Logger& log);
+
+  /// Trains to the end of the schedule or of `options`. The last state is always saved.
+  /// Throws ContentError where a checkpoint, base or configuration does not fit, MachineError for a
+  /// loss that is not finite.
+  [[nodiscard]] RunReport run(const RunOptions& options);
+
+ private:
+  struct Vote {
+    double ce_sum = 0;
+    bool finite = true;
+    bool stop = false;
+  };
+  void resume(const RunOptions& options);
+  void check_configuration(const checkpoints::Checkpoint& checkpoint,
+                           const std::vector<std::string>& allow_change);
+  void list(base::StateTree& tree);
+  void save(const std::filesystem::path& folder);
+  void one_step(const RunOptions& options, RunReport& report);
+  [[nodiscard]] Vote vote(double ce_sum, bool finite, bool stop);
+  void cut_rank();
+  [[nodiscard]] Figures figures(const StepResult& result, double ce, double norm, double seconds,
+                                std::int64_t tokens) const;
+  void tell(const Figures& figures, double seconds_per_step);
+
+  const RunConfig& config_;
+  model::Transformer& model_;
+  data::Loader& loader_;
+  comm::Communicator& comm_;
+  base::Logger& log_;
+  std::vector<BlockEntropy> entropy_;
+  RankBudget rank_budget_;
+  Optimizer optimizer_;
+  std::unique_ptr<Metrics> metrics_;
+  std::vector<std::vector<double>> last_statistics_;
+  std::vector<double> lagged_;  ///< last_statistics_ as a checkpoint holds it
+  std::int64_t step_ = 0;
+  std::int64_t tokens_seen_ = 0;
+  std::int64_t saved_step_ = -1;
+};
+
+}  // namespace dfmoa::train
