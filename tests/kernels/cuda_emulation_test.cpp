@@ -53,7 +53,8 @@ __global__ void not_in_mask_kernel() {
 
 __global__ void overrun_kernel() {
   SHARED_ARRAY(int, values, [4]);
-  values[threadIdx.x] = 1;
+  int* first = values;
+  first[threadIdx.x] = 1;
 }
 
 __global__ void shuffle_kernel(int* out) {

@@ -1,8 +1,6 @@
 #include "tests/support/cuda_emulation/emulator.h"
 
 #include <algorithm>
-#include <boost/context/fiber.hpp>
-#include <boost/context/pooled_fixedsize_stack.hpp>
 #include <cstring>
 #include <memory>
 #include <numeric>
@@ -11,10 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/cuda_emulation/fiber.h"
+
 namespace dfmoa::cuda_emulation {
 namespace {
 
-constexpr std::size_t kStackBytes = 64U << 10;
 constexpr std::size_t kSharedBytes = 227U << 10;  // what a block of sm_90 may use
 constexpr std::size_t kGuardBytes = 64;
 constexpr unsigned char kGuard = 0xA5;
@@ -22,11 +21,14 @@ constexpr std::size_t kArenaBytes = 2 * kSharedBytes;  // with guards and alignm
 constexpr std::uint64_t kMostThreads = 1024;
 constexpr std::size_t kWarp = 32;
 
+/// Ends the threads of a block that has failed.
+struct Abandoned {};
+
 enum class State { ready, at_block_barrier, at_warp_barrier, done };
 
 /// One CUDA thread.
 struct Thread {
-  boost::context::fiber fiber;
+  Fiber fiber;
   State state = State::ready;
   Index3 index;
   std::source_location where;
@@ -57,8 +59,7 @@ class Grid {
         kernel_(kernel),
         settings_(settings),
         random_(settings.seed),
-        arena_(new std::byte[kArenaBytes]),
-        stacks_(kStackBytes) {
+        arena_(new std::byte[kArenaBytes]) {
     position_.grid_extent = grid;
     position_.block_extent = block;
     const std::uint64_t threads = block.count();
@@ -78,7 +79,13 @@ class Grid {
       position_.block = {static_cast<unsigned>(block % grid.x),
                          static_cast<unsigned>(block / grid.x % grid.y),
                          static_cast<unsigned>(block / grid.x / grid.y)};
-      run_block();
+      start_block();
+      try {
+        run_block();
+      } catch (...) {
+        abandon_block();
+        throw;
+      }
     }
   }
 
@@ -94,7 +101,8 @@ class Grid {
     Thread& self = threads_[current_];
     self.state = state;
     self.where = where;
-    scheduler_ = std::move(scheduler_).resume();
+    self.fiber.wait();
+    if (abandoned_) throw Abandoned{};
   }
 
   std::array<std::uint64_t, 32> warp_exchange(unsigned mask, std::uint64_t value,
@@ -161,7 +169,6 @@ class Grid {
   }
 
   void run_block() {
-    start_block();
     std::vector<std::uint64_t> order = in_order(threads_.size());
     std::size_t done = 0;
     while (done < threads_.size()) {
@@ -184,20 +191,27 @@ class Grid {
   void resume(std::size_t i) {
     current_ = i;
     position_.thread = threads_[i].index;
-    if (!threads_[i].fiber) {
-      threads_[i].fiber = boost::context::fiber(
-          std::allocator_arg, stacks_, [this, i](boost::context::fiber&& scheduler) {
-            scheduler_ = std::move(scheduler);
-            try {
-              kernel_();
-            } catch (const std::exception&) {  // not the unwinding of an abandoned fiber
-              failure_ = std::current_exception();
-            }
-            threads_[i].state = State::done;
-            return std::move(scheduler_);
-          });
+    threads_[i].fiber.resume(stacks_, body_);
+  }
+
+  /// What every fiber runs.
+  void run_thread() {
+    const std::size_t self = current_;
+    try {
+      kernel_();
+    } catch (const Abandoned&) {
+    } catch (...) {
+      failure_ = std::current_exception();
     }
-    threads_[i].fiber = std::move(threads_[i].fiber).resume();
+    threads_[self].state = State::done;
+  }
+
+  /// Lets every thread that still waits leave its kernel, so that its stack is unwound.
+  void abandon_block() {
+    abandoned_ = true;
+    for (std::size_t i = 0; i < threads_.size(); ++i) {
+      if (threads_[i].fiber.has_started() && threads_[i].state != State::done) resume(i);
+    }
   }
 
   /// Frees the lanes of every mask whose lanes have all arrived.
@@ -278,11 +292,12 @@ class Grid {
   std::size_t shared_used_ = 0;  // without guards and alignment
   std::vector<std::size_t> guards_;
   std::vector<std::pair<const void*, std::size_t>> arrays_;
-  boost::context::pooled_fixedsize_stack stacks_;
-  boost::context::fiber scheduler_;
+  StackPool stacks_;
+  bool abandoned_ = false;
+  const std::function<void()> body_ = [this] { run_thread(); };
   std::exception_ptr failure_;
   std::size_t current_ = 0;
-  std::vector<Thread> threads_;  // last: abandoned fibers unwind while the rest is alive
+  std::vector<Thread> threads_;
 };
 
 // The kernel's code reaches its grid as it would reach the hardware: without a parameter.
