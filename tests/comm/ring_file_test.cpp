@@ -100,6 +100,10 @@ TEST_F(RingFolder, what_is_no_ring_is_refused) {
   type[64 + 24] = 99;  // the element type of the first entry
   base::write_file(path, type);
   EXPECT_THROW((void)read_ring(path), base::ContentError);
+  type = content;
+  type[64 + 31] = '\xff';  // its sign
+  base::write_file(path, type);
+  EXPECT_THROW((void)read_ring(path), base::ContentError);
   EXPECT_THROW(RingWriter(folder_ / "none" / "x.ring", 0, 1), base::MachineError);
 }
 

@@ -106,7 +106,10 @@ TEST_F(RingFolder, the_process_that_failed_is_named) {
     comm.barrier("two");
   };
   EXPECT_THROW(run_local(3, body), base::ContentError);
-  EXPECT_EQ(ring_report(read_rings(folder_)),
+  const auto rings = read_rings(folder_);
+  ASSERT_EQ(rings.size(), 3U);
+  EXPECT_FALSE(rings[0].entries.back().has_ended) << "a collective that failed never ended";
+  EXPECT_EQ(ring_report(rings),
             Sentences{"process 1 never entered #2 barrier(two): its last was #1 barrier(one)"});
 }
 
