@@ -110,13 +110,19 @@ TEST_F(LoaderTest, cursor_resumes_with_identical_rows) {
 }
 
 TEST_F(LoaderTest, seeking_back_in_the_same_loader_repeats_the_rows) {
-  config_.train = {write_numbers("a.jsonl", 9)};
-  auto stream = loader({.micro_batches = 2, .tokens = 16});
-  const auto start = stream.cursor();
-  const auto first = stream.next_step();
-  (void)stream.next_step();
-  stream.seek(start);
-  expect_equal(stream.next_step(), first);
+  config_.train = {write_texts("a.jsonl", {25, 2, 27, 29, 1})};
+  config_.long_documents = "split";
+  auto stream = loader({.tokens = 10});
+  std::vector<Cursor> cursors;
+  std::vector<std::vector<PackedRow>> steps;
+  for (int step = 0; step < 12; ++step) {
+    cursors.push_back(stream.cursor());
+    steps.push_back(stream.next_step());
+  }
+  for (auto step = steps.size(); step-- > 0;) {
+    stream.seek(cursors[step]);
+    expect_equal(stream.next_step(), steps[step]);
+  }
 }
 
 TEST_F(LoaderTest, order_hash_tells_orders_apart) {
@@ -205,7 +211,7 @@ TEST_F(LoaderTest, shape_that_holds_nothing_is_the_users) {
 }
 
 TEST_F(LoaderTest, held_out_documents_come_once_in_file_order) {
-  const auto path = write_texts("a.jsonl", {2, 3, 20, 1});
+  const auto path = write_texts("a.jsonl", {2, 3, 1, 20, 1});  // 3 + 4 + 2 is one too many
   std::vector<Numbers> rows;
   std::int64_t samples = 0;
   const auto visit = [&](const PackedRow& row, const std::vector<Sample>& of_row) {
@@ -215,7 +221,7 @@ TEST_F(LoaderTest, held_out_documents_come_once_in_file_order) {
     samples += row.documents();
   };
   EXPECT_EQ(for_each_row({path}, reader(config_), 8, visit), 0);
-  EXPECT_EQ(rows, (std::vector<Numbers>{{3, 4}, {21}, {2}}));
+  EXPECT_EQ(rows, (std::vector<Numbers>{{3, 4}, {2}, {21}, {2}}));
   EXPECT_FALSE(std::filesystem::exists(path + ".dfmoa_index")) << "read once: no index is left";
 
   const auto broken = write("b.jsonl", "{\n{\"text\": \"x\"}\n");

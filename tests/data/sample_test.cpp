@@ -71,11 +71,10 @@ TEST_F(SampleTest, begin_token_comes_only_from_the_tokenizer_and_nothing_stands_
   EXPECT_EQ(sample.trained, (Mask{0, 0, 1, 1}));
   EXPECT_EQ(read(R"({"text": "x"})").token, (Ids{273, 'x', kEndId}));
   config_.chat_template = "plain";  // prints what it needs itself
-  EXPECT_EQ(
-      read(
-          R"({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]})")
-          .token,
-      (Ids{'x', 'y', kEndId}));
+  EXPECT_EQ(read(R"({"messages": [{"role": "user", "content": "x"},
+      {"role": "assistant", "content": "y"}]})")
+                .token,
+            (Ids{'x', 'y', kEndId}));
 }
 
 TEST_F(SampleTest, chat_turns_are_learned_with_their_end) {
