@@ -87,7 +87,7 @@ class Save {
 
   void discard() noexcept {
     if (is_in_place_) return;  // what lies in step_N.tmp now is the older checkpoint of this step
-    std::error_code ignored;  // the failure that led here is the one to report
+    std::error_code ignored;   // the failure that led here is the one to report
     fs::remove_all(temporary_, ignored);
   }
 
