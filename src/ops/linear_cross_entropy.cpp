@@ -22,6 +22,10 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& x_XD, const at::Tensor
                                         const at::Tensor& target_X, double scale,
                                         bool want_gradient, std::int64_t chunk) {
   check_shapes(x_XD, weight_VD, target_X);
+  if (chunk < 1) {
+    throw base::ShapeError(
+        base::text("linear_cross_entropy: chunks of ", chunk, " rows, expected at least 1"));
+  }
   const at::NoGradGuard no_grad;
   const auto count = x_XD.size(0);
   LinearCrossEntropy result;
@@ -42,7 +46,7 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& x_XD, const at::Tensor
     logits_XV.exp_();
     const auto sum_X1 = logits_XV.sum(1, /*keepdim=*/true);
     result.nll_X.narrow(0, begin, size)
-        .copy_(sum_X1.to(at::kDouble).log_().sub_(picked_X1).squeeze(1));
+        .copy_(sum_X1.to(at::kDouble).log().sub_(picked_X1).squeeze(1));
     if (!want_gradient) continue;
     logits_XV.mul_(sum_X1.reciprocal().mul_(scale));
     logits_XV.scatter_add_(1, target_X1, at::full_like(sum_X1, -scale));
