@@ -52,7 +52,7 @@ base::ExitCode run_configs(const Arguments& arguments) {
     }
     base::write_file(options.text("[TO]"), content);
   } else {
-    throw base::UsageError("dfmoa configs: expected list, show NAME, or copy NAME TO");
+    throw base::UsageError("configs: expected list, show NAME, or copy NAME TO");
   }
   return base::ExitCode::done;
 }

@@ -49,7 +49,7 @@ base::ExitCode run_eval(const Arguments& arguments) {
   const auto opened = train::open_model(options.text("MODEL"), options.text("base"), log);
   auto files = options.list("data");
   if (files.empty()) files = opened.config.data.eval;
-  if (files.empty()) throw base::UsageError("dfmoa eval: --data FILE is missing");
+  if (files.empty()) throw base::UsageError("eval: --data FILE is missing");
   const auto evaluation =
       train::evaluate(*opened.model, *opened.tokenizer, *opened.reader, files,
                       {512, options.has("exact-match"), options.get<std::int64_t>("max-new-tokens"),

@@ -19,7 +19,7 @@ namespace {
 std::vector<std::string> prompts_of(const Options& options) {
   if (options.has("prompt")) return {options.text("prompt")};
   if (options.has("prompts")) return base::split(base::read_file(options.text("prompts")), '\n');
-  throw base::UsageError("dfmoa generate: -p TEXT or --prompts FILE is missing");
+  throw base::UsageError("generate: -p TEXT or --prompts FILE is missing");
 }
 
 /// A prompt as the model's chat template shows a user's turn, or the bare text.

@@ -50,6 +50,18 @@ nlohmann::json sites_of(const model::Transformer& model) {
   return sites;
 }
 
+/// The hash that `train` tells. The entropy weights of the routers count too, and live outside of
+/// the model.
+std::string hash_of(model::Transformer& model, const checkpoints::Checkpoint& checkpoint) {
+  auto entropy = train::make_entropy(model);
+  base::StateTree tree;
+  train::list_model(model, entropy, /*moments=*/false, tree);
+  for (const auto& [name, entry] : tree.entries()) {
+    if (entry.bytes() > 0) checkpoint.read(name, entry.data);
+  }
+  return train::parameters_hash(model, entropy);
+}
+
 nlohmann::json describe_checkpoint(const std::filesystem::path& path, const std::string& base_path,
                                    bool ranks, base::Logger& log) {
   const auto checkpoint = train::open_checkpoint(path, log);
@@ -65,8 +77,7 @@ nlohmann::json describe_checkpoint(const std::filesystem::path& path, const std:
                       {"valid", true}};
   if (!ranks) return json;
   auto opened = train::open_model(checkpoint.folder(), base_path, log);
-  auto entropy = train::make_entropy(*opened.model);
-  json["parameters_hash"] = train::parameters_hash(*opened.model, entropy);
+  json["parameters_hash"] = hash_of(*opened.model, checkpoint);
   json["sites"] = sites_of(*opened.model);
   return json;
 }

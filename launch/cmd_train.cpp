@@ -33,6 +33,7 @@ void set_threads(int num_processes) {
 }
 
 train::RunConfig read_config(const Options& options) {
+  if (!options.has("config")) throw base::UsageError("train: -c FILE is missing");
   train::RunConfig config;
   train::read_ini(options.text("config"), config);
   for (const auto& setting : options.list("set")) {
@@ -91,12 +92,9 @@ std::unique_ptr<comm::Communicator> make_world() {
   return comm::started_by_launcher() ? comm::make_mpi_world() : comm::make_single();
 }
 
-}  // namespace
-
-base::ExitCode run_train(const Arguments& arguments) {
+void add_options(Options& options) {
   namespace po = boost::program_options;
-  Options options("train", "Trains adapters as a configuration file says.");
-  options.add()("config,c", po::value<std::string>()->required(), "configuration file")(
+  options.add()("config,c", po::value<std::string>(), "configuration file")(
       "set", po::value<std::vector<std::string>>()->composing(), "section.key=value, repeatable")(
       "run", po::value<std::string>(), "run folder (default runs/NAME of the configuration)")(
       "resume", po::value<std::string>()->default_value("none"), "auto, none or a checkpoint")(
@@ -106,11 +104,48 @@ base::ExitCode run_train(const Arguments& arguments) {
       "stop after this step of the schedule")(
       "dry-run", "print the configuration and three samples, train nothing")(
       "json", "print the result as JSON");
+}
+
+std::filesystem::path folder_of(const Options& options) {
+  if (options.has("run")) return options.text("run");
+  return std::filesystem::path("runs") / std::filesystem::path(options.text("config")).stem();
+}
+
+/// Trains in the run folder until the schedule, --steps or a signal ends it.
+base::ExitCode train_in_folder(const Options& options, const train::RunConfig& config,
+                               model::Transformer& model, data::Loader& loader,
+                               comm::Communicator& comm) {
+  const auto folder = folder_of(options);
+  const RunFolder run_folder(folder, config, comm);
+  base::Logger log(comm.process() == 0, options.verbose());
+  if (comm.process() == 0) log.add_file(folder / "log.txt");
+  log.info(base::text(comm.num_processes(), " processes, ",
+                      comm::started_by_launcher() ? "mpi" : "one program", " (no GPU), transport ",
+                      config.parallel.transport, ", ", at::get_num_threads(), " threads each; ",
+                      model.trainable_parameters(), " trainable parameters on a base of ",
+                      model.base().bytes, " bytes"));
+  std::signal(SIGUSR1, request_stop);
+  std::signal(SIGTERM, request_stop);
+  train::Trainer trainer(config, model, loader, comm, log);
+  const auto report = trainer.run({folder, options.text("resume"), options.list("allow-change"),
+                                   options.get<std::int64_t>("steps"), &stop_requested});
+  if (comm.process() == 0 && options.has("json")) print_json(folder, report);
+  log.info(base::text("step ", report.steps, ": saved ", report.checkpoint.string(),
+                      ", parameters ", report.parameters_hash));
+  comm.barrier("end");  // mpirun kills the others at the first exit that is not 0
+  return report.stopped && report.steps < config.train.steps ? base::ExitCode::stopped
+                                                             : base::ExitCode::done;
+}
+
+}  // namespace
+
+base::ExitCode run_train(const Arguments& arguments) {
+  Options options("train", "Trains adapters as a configuration file says.");
+  add_options(options);
   if (!options.parse(arguments)) return base::ExitCode::done;
   const auto comm = make_world();
   const auto config = read_config(options);
   set_threads(comm->num_processes());
-  base::Logger log(comm->process() == 0, options.verbose());
 
   const auto base_model = model::load_base_model(config.model, train::compute_type(config.train));
   model::Transformer model(base_model);
@@ -124,27 +159,7 @@ base::ExitCode run_train(const Arguments& arguments) {
     if (comm->process() == 0) print_samples(config, tokenizer, loader);
     return base::ExitCode::done;
   }
-  const std::filesystem::path folder =
-      options.has("run") ? options.text("run")
-                         : "runs/" + std::filesystem::path(options.text("config")).stem().string();
-  const RunFolder run_folder(folder, config, *comm);
-  if (comm->process() == 0) log.add_file(folder / "log.txt");
-  log.info(base::text(comm->num_processes(), " processes, ",
-                      comm::started_by_launcher() ? "mpi" : "one program", " (no GPU), transport ",
-                      config.parallel.transport, ", ", at::get_num_threads(), " threads each; ",
-                      model.trainable_parameters(), " trainable parameters on a base of ",
-                      base_model->bytes, " bytes"));
-  std::signal(SIGUSR1, request_stop);
-  std::signal(SIGTERM, request_stop);
-  train::Trainer trainer(config, model, loader, *comm, log);
-  const auto report = trainer.run({folder, options.text("resume"), options.list("allow-change"),
-                                   options.get<std::int64_t>("steps"), &stop_requested});
-  if (comm->process() == 0 && options.has("json")) print_json(folder, report);
-  log.info(base::text("step ", report.steps, ": saved ", report.checkpoint.string(),
-                      ", parameters ", report.parameters_hash));
-  comm->barrier("end");  // mpirun kills the others at the first exit that is not 0
-  return report.stopped && report.steps < config.train.steps ? base::ExitCode::stopped
-                                                             : base::ExitCode::done;
+  return train_in_folder(options, config, model, loader, *comm);
 }
 
 }  // namespace dfmoa::launch

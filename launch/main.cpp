@@ -46,8 +46,14 @@ base::ExitCode dispatch(const launch::Arguments& arguments) {
     }
     names.emplace_back(subcommand.name);
   }
-  throw base::UsageError(base::text("dfmoa: there is no subcommand ", arguments[0],
-                                    "; the nearest is ", base::nearest(arguments[0], names)));
+  throw base::UsageError(base::text("there is no subcommand ", arguments[0], "; the nearest is ",
+                                    base::nearest(arguments[0], names)));
+}
+
+/// One line: what a library appends after it, such as a stack trace, helps nobody here.
+std::string sentence_of(const std::exception& error) {
+  const auto text = base::describe(error);
+  return text.substr(0, text.find('\n'));
 }
 
 }  // namespace
@@ -73,7 +79,7 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     std::cerr << "dfmoa: out of memory\n";
   } catch (const std::exception& error) {
-    std::cerr << "dfmoa: " << base::describe(error) << std::endl;
+    std::cerr << "dfmoa: " << sentence_of(error) << std::endl;
     code = base::exit_code(error);
   }
   // A process that fails alone must not leave the others waiting in a collective.

@@ -1,6 +1,7 @@
 #include "launch/options.h"
 
 #include <algorithm>
+#include <boost/program_options/errors.hpp>
 #include <boost/program_options/parsers.hpp>
 #include <boost/program_options/positional_options.hpp>
 #include <iostream>
@@ -45,8 +46,8 @@ void Options::add_fields(const base::FieldList& fields) {
     auto help =
         field.help() + " (default " + (field.value().empty() ? "none" : field.value()) + ")";
     auto* semantic = po::value<std::string>();
-    const bool is_flag = field.value() == "true" || field.value() == "false";
-    if (is_flag) semantic->implicit_value("true");  // --nf4 is --nf4=true
+    // A switch that is off is turned on by its name alone; every other field takes a value.
+    if (field.value() == "false") semantic->implicit_value("true")->zero_tokens();
     visible_.add_options()(option_name(field.name()).c_str(), semantic, help.c_str());
   }
 }
@@ -58,9 +59,12 @@ bool Options::parse(const Arguments& arguments) {
   for (const auto& name : positional_) positions.add(name.c_str(), name.ends_with("...") ? -1 : 1);
   try {
     po::store(po::command_line_parser(arguments).options(all).positional(positions).run(), values_);
+  } catch (const po::unknown_option& error) {
+    throw base::UsageError(base::text(subcommand_, ": there is no option ", error.get_option_name(),
+                                      "; the nearest is ", nearest(error.get_option_name())));
   } catch (const po::error& error) {
     throw base::UsageError(
-        base::text("dfmoa ", subcommand_, ": ", error.what(), " (dfmoa ", subcommand_, " --help)"));
+        base::text(subcommand_, ": ", error.what(), " (dfmoa ", subcommand_, " --help)"));
   }
   if (has("help")) {
     std::cout << "dfmoa " << subcommand_;
@@ -70,10 +74,16 @@ bool Options::parse(const Arguments& arguments) {
   }
   for (const auto& name : positional_) {
     if (name.starts_with("[") || has(name)) continue;
-    throw base::UsageError(base::text("dfmoa ", subcommand_, ": ", name, " is missing (dfmoa ",
-                                      subcommand_, " --help)"));
+    throw base::UsageError(
+        base::text(subcommand_, ": ", name, " is missing (dfmoa ", subcommand_, " --help)"));
   }
   return true;
+}
+
+std::string Options::nearest(const std::string& option) const {
+  std::vector<std::string> known;
+  for (const auto& each : visible_.options()) known.push_back("--" + each->long_name());
+  return base::nearest(option, known);
 }
 
 void Options::assign_fields(base::FieldList& fields) const {

@@ -24,7 +24,7 @@ class Options {
   /// Adds one option per field, --learning-rate for learning_rate.
   void add_fields(const base::FieldList& fields);
 
-  /// Throws UsageError naming the option or the missing argument.
+  /// Throws UsageError naming the option (and the nearest that exists) or the missing argument.
   /// Returns false after printing help: nothing is left to do.
   [[nodiscard]] bool parse(const Arguments& arguments);
   /// Puts what was given for add_fields into the members.
@@ -44,6 +44,8 @@ class Options {
   [[nodiscard]] bool verbose() const { return has("verbose"); }
 
  private:
+  [[nodiscard]] std::string nearest(const std::string& option) const;
+
   std::string subcommand_;
   std::string purpose_;
   std::vector<std::string> positional_;

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cstring>
 #include <set>
 
@@ -20,14 +19,7 @@ namespace fs = std::filesystem;
 using base::DType;
 using formats::TensorView;
 
-constexpr std::array kCopied{"tokenizer.json",
-                             "tokenizer_config.json",
-                             "special_tokens_map.json",
-                             "added_tokens.json",
-                             "vocab.json",
-                             "merges.txt",
-                             "generation_config.json",
-                             "chat_template.jinja"};
+constexpr const char* kGeneration = "generation_config.json";
 
 template <class Stored, class Widen>
 void widen(const std::byte* from, std::size_t count, float* out, Widen&& one) {
@@ -117,9 +109,9 @@ void convert_hf(const fs::path& folder, const fs::path& out, const ConvertOption
 
   PendingDirectory directory(out);
   write_json(directory.path() / "config.json", json);
-  for (const char* name : kCopied) {
-    if (!fs::exists(folder / name)) continue;
-    base::write_file(directory.path() / name, base::read_file(folder / name));
+  copy_tokenizer_files(folder, directory.path());
+  if (fs::exists(folder / kGeneration)) {
+    base::write_file(directory.path() / kGeneration, base::read_file(folder / kGeneration));
   }
   write_weights(directory.path() / "model.safetensors", sources, form);
   directory.commit();

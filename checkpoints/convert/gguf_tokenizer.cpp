@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoints/convert/pre_tokenizers.h"
+#include "checkpoints/convert/tokenizer_parts.h"
 #include "src/base/error.h"
 #include "src/base/text.h"
 
@@ -21,7 +21,8 @@ enum TokenKind : std::int64_t { kUnknown = 2, kControl = 3, kUserDefined = 4 };
 class TokenizerOfGguf {
  public:
   explicit TokenizerOfGguf(const formats::GgufFile& file)
-      : metadata_(file.metadata()),
+      : file_(file),
+        metadata_(file.metadata()),
         where_("converting " + file.path().string()),
         tokens_(metadata_.strings("tokenizer.ggml.tokens")),
         rule_(pre_tokenizer_rule(metadata_.string("tokenizer.ggml.pre"), where_)) {}
@@ -48,6 +49,7 @@ class TokenizerOfGguf {
   [[nodiscard]] ordered_json config() const;
   [[nodiscard]] ordered_json generation() const;
 
+  const formats::GgufFile& file_;
   const formats::GgufMetadata& metadata_;
   std::string where_;
   const std::vector<std::string>& tokens_;
@@ -75,6 +77,11 @@ void TokenizerOfGguf::check_model() const {
   }
   if (flag("tokenizer.ggml.add_space_prefix", false)) {
     refuse("tokenizer.ggml.add_space_prefix is true, expected false");
+  }
+  const auto rows = file_.get("token_embd.weight").rows();
+  if (tokens_.size() > static_cast<std::size_t>(rows)) {
+    refuse(base::text("tokenizer.ggml.tokens holds ", tokens_.size(), " tokens, expected at most ",
+                      rows, ", the rows of token_embd.weight"));
   }
 }
 
@@ -112,22 +119,12 @@ json TokenizerOfGguf::added_tokens() const {
   for (std::size_t id = 0; id < tokens_.size(); ++id) {
     const bool is_special = kinds[id] == kControl || kinds[id] == kUnknown;
     if (!is_special && kinds[id] != kUserDefined) continue;
-    list.push_back({{"id", id},
-                    {"content", tokens_[id]},
-                    {"single_word", false},
-                    {"lstrip", false},
-                    {"rstrip", false},
-                    {"normalized", false},
-                    {"special", is_special}});
+    list.push_back(added_token_json(tokens_[id], static_cast<std::int64_t>(id), is_special));
   }
   return list;
 }
 
 json TokenizerOfGguf::post_processor() const {
-  const json byte_level{{"type", "ByteLevel"},
-                        {"add_prefix_space", false},
-                        {"trim_offsets", false},
-                        {"use_regex", true}};
   json single = json::array({{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}});
   json pair = json::array({{{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
                            {{"Sequence", {{"id", "B"}, {"type_id", 1}}}}});
@@ -149,12 +146,12 @@ json TokenizerOfGguf::post_processor() const {
     pair.insert(pair.end() - 1, token_at(id, 0));
     pair.push_back(token_at(id, 1));
   }
-  if (special.empty()) return byte_level;
+  if (special.empty()) return byte_level_post_processor();
   const json around{{"type", "TemplateProcessing"},
                     {"single", single},
                     {"pair", pair},
                     {"special_tokens", special}};
-  return {{"type", "Sequence"}, {"processors", {byte_level, around}}};
+  return {{"type", "Sequence"}, {"processors", {byte_level_post_processor(), around}}};
 }
 
 ordered_json TokenizerOfGguf::config() const {
@@ -192,29 +189,8 @@ ordered_json TokenizerOfGguf::generation() const {
 
 TokenizerFiles TokenizerOfGguf::read() const {
   check_model();
-  json model{{"type", "BPE"},
-             {"dropout", nullptr},
-             {"unk_token", nullptr},
-             {"continuing_subword_prefix", nullptr},
-             {"end_of_word_suffix", nullptr},
-             {"fuse_unk", false},
-             {"byte_fallback", false},
-             {"ignore_merges", rule_.ignore_merges},
-             {"vocab", vocabulary()},
-             {"merges", merges()}};
-  const json decoder{{"type", "ByteLevel"},
-                     {"add_prefix_space", true},
-                     {"trim_offsets", true},
-                     {"use_regex", true}};
-  json tokenizer{{"version", "1.0"},
-                 {"truncation", nullptr},
-                 {"padding", nullptr},
-                 {"added_tokens", added_tokens()},
-                 {"normalizer", rule_.normalizer},
-                 {"pre_tokenizer", rule_.pre_tokenizer},
-                 {"post_processor", post_processor()},
-                 {"decoder", decoder},
-                 {"model", std::move(model)}};
+  auto tokenizer =
+      tokenizer_json({vocabulary(), merges(), added_tokens(), rule_, post_processor()});
   return {std::move(tokenizer), config(), generation()};
 }
 

@@ -15,7 +15,8 @@ struct TokenizerFiles {
 
 /// Byte-level BPE with the splitting rules gpt-2, smollm, llama-bpe and qwen2.
 /// Throws ContentError naming file, key and value for another model or rule, for lists of unequal
-/// length, a token written twice, a merge that is no pair, and ids beyond the vocabulary.
+/// length, more tokens than the embedding has rows, a token written twice, a merge that is no pair,
+/// and ids beyond the vocabulary.
 [[nodiscard]] TokenizerFiles read_gguf_tokenizer(const formats::GgufFile& file);
 
 }  // namespace dfmoa::checkpoints

@@ -1,13 +1,32 @@
 #include "checkpoints/convert/model_files.h"
 
+#include <array>
+#include <string>
+
+#include "src/base/error.h"
 #include "src/base/file.h"
+#include "src/base/text.h"
 
 namespace dfmoa::checkpoints {
 namespace {
 
+constexpr std::array kTokenizerFiles{"tokenizer.json",
+                                     "tokenizer_config.json",
+                                     "special_tokens_map.json",
+                                     "added_tokens.json",
+                                     "vocab.json",
+                                     "merges.txt",
+                                     "chat_template.jinja"};
+
 template <class Json>
 void write(const std::filesystem::path& path, const Json& value) {
-  base::write_file(path, value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  std::string text;
+  try {
+    text = value.dump(2) + "\n";
+  } catch (const typename Json::type_error& error) {
+    throw base::ContentError(base::text("writing ", path.string(), ": ", error.what()));
+  }
+  base::write_file(path, text);
 }
 
 }  // namespace
@@ -18,6 +37,13 @@ void write_json(const std::filesystem::path& path, const nlohmann::ordered_json&
 
 void write_json(const std::filesystem::path& path, const nlohmann::json& value) {
   write(path, value);
+}
+
+void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to) {
+  for (const char* name : kTokenizerFiles) {
+    if (!std::filesystem::exists(from / name)) continue;
+    base::write_file(to / name, base::read_file(from / name));
+  }
 }
 
 void state_element_type(nlohmann::ordered_json& config, const ConvertOptions& options) {

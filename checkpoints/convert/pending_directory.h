@@ -8,9 +8,9 @@ namespace dfmoa::checkpoints {
 /// Files go to `OUT.tmp` beside OUT until commit(); whatever error comes before it, nothing stays.
 class PendingDirectory {
  public:
-  /// Creates OUT.tmp, empty: one left by a process that was killed is removed first.
-  /// Throws UsageError if OUT is a file or a directory that is not empty, MachineError if OUT.tmp
-  /// cannot be created.
+  /// Creates OUT.tmp: one left by a process that was killed is removed first.
+  /// Throws UsageError if OUT is a file or a directory that is not empty, or if OUT.tmp is there
+  /// and is not an unfinished one; MachineError if it cannot be created.
   explicit PendingDirectory(const std::filesystem::path& out);
   /// Removes OUT.tmp unless commit() was reached.
   ~PendingDirectory();

@@ -25,7 +25,7 @@ struct WeightForm {
   base::DType dtype = base::DType::f32;  ///< f32 or bf16, of what is not quantised
   bool nf4 = false;                      ///< linears
   bool double_quant = false;
-  std::string source;  ///< names the origin in errors
+  std::string source{};  ///< names the origin in errors
 };
 
 /// One thread reads and quantises the next piece while this one writes; at no time is more than two

@@ -17,8 +17,6 @@ using torch::autograd::variable_list;
 /// node keeps the frozen linears alive and nothing else.
 struct Plan : torch::CustomClassHolder {
   std::vector<MixtureSite> sites;  // b_NF is not kept here: it is a saved tensor
-  bool gated = false;
-  bool ranked = false;
 };
 
 ops::GateLayout layout_of(const MixtureGroup& group, const MixtureSite& site,
@@ -41,32 +39,59 @@ void add_to(at::Tensor& total, const at::Tensor& part) {
   }
 }
 
+/// What the sites of a group share of the gradients.
+struct SharedGradients {
+  at::Tensor dx_TD, dh_TN, dgate_TG, dz_ZN;
+};
+
+/// Adds the share of one adapted site; returns the gradient of its b.
+at::Tensor backward_of_site(const MixtureGroup& group, const MixtureSite& site,
+                            const at::Tensor& h_TN, const at::Tensor& dy_TF,
+                            SharedGradients& total) {
+  const auto directions = site.directions();
+  if (directions == 0) return at::zeros_like(site.b_NF);
+  const auto h = columns(h_TN, site.first, directions);
+  const auto z = columns(group.z_ZN, site.first, directions);
+  const auto layout = layout_of(group, site, directions);
+  const auto q = at::mm(dy_TF, site.b_NF.t());
+  const auto grads = ops::gate_scale_backward(q, h, group.gate_TG, z, layout);
+  columns(total.dh_TN, site.first, directions).copy_(grads.dh_TN);
+  add_to(total.dgate_TG, grads.dgate_TG);
+  if (z.defined()) columns(total.dz_ZN, site.first, directions).copy_(grads.dz_ZN);
+  return at::mm(ops::gate_scale(h, group.gate_TG, z, layout).t(), dy_TF);
+}
+
 class MixtureFunction : public torch::autograd::Function<MixtureFunction> {
  public:
-  // Arguments: x, a, gate, z, column, row, row_begin, b of every adapted site.
+  // Tracked by autograd: x, a, gate and z where they exist, b of every adapted site. The sites hold
+  // the same b again, with gaps for the sites that are not adapted.
   static variable_list forward(AutogradContext* context, const at::Tensor& x_TD,
-                               const at::Tensor& a_ND, const at::Tensor& gate_TG,
-                               const at::Tensor& z_ZN, const MixtureGroup& group,
-                               const std::vector<MixtureSite>& sites, const variable_list& b) {
+                               const at::Tensor& a_ND, const std::optional<at::Tensor>& gate_TG,
+                               const std::optional<at::Tensor>& z_ZN, const MixtureGroup& group,
+                               const std::vector<MixtureSite>& sites, at::TensorList /*b*/) {
     const auto h_TN = at::mm(x_TD, a_ND.t());
     auto plan = c10::make_intrusive<Plan>();
-    plan->gated = gate_TG.defined();
-    plan->ranked = z_ZN.defined();
+    variable_list saved{x_TD,
+                        h_TN,
+                        a_ND,
+                        gate_TG.value_or(at::Tensor()),
+                        z_ZN.value_or(at::Tensor()),
+                        group.column_N,
+                        group.row_T,
+                        group.row_begin};
     variable_list outputs;
-    for (std::size_t i = 0; i < sites.size(); ++i) {
-      auto y_TF = sites[i].base->forward(x_TD);
-      const auto directions = b[i].defined() ? b[i].size(0) : 0;
+    for (const auto& site : sites) {
+      auto y_TF = site.base->forward(x_TD);
+      const auto directions = site.directions();
       if (directions > 0) {
-        const auto h = columns(h_TN, sites[i].first, directions);
-        const auto z = columns(z_ZN, sites[i].first, directions);
-        y_TF.addmm_(ops::gate_scale(h, gate_TG, z, layout_of(group, sites[i], directions)), b[i]);
+        const auto h = columns(h_TN, site.first, directions);
+        const auto z = columns(saved[4], site.first, directions);
+        y_TF.addmm_(ops::gate_scale(h, saved[3], z, layout_of(group, site, directions)), site.b_NF);
       }
       outputs.push_back(std::move(y_TF));
-      plan->sites.push_back({sites[i].base, at::Tensor(), sites[i].first, sites[i].scale});
+      saved.push_back(site.b_NF);
+      plan->sites.push_back({site.base, at::Tensor(), site.first, site.scale});
     }
-    variable_list saved{x_TD, h_TN,           a_ND,        gate_TG,
-                        z_ZN, group.column_N, group.row_T, group.row_begin};
-    saved.insert(saved.end(), b.begin(), b.end());
     context->save_for_backward(std::move(saved));
     context->saved_data["plan"] = c10::IValue::make_capsule(std::move(plan));
     return outputs;
@@ -78,49 +103,24 @@ class MixtureFunction : public torch::autograd::Function<MixtureFunction> {
     const auto& plan = static_cast<const Plan&>(*plan_value);
     const auto& x_TD = saved[0];
     const auto& h_TN = saved[1];
-    const auto& gate_TG = saved[3];
-    const auto& z_ZN = saved[4];
-    MixtureGroup group;
-    group.column_N = saved[5];
-    group.row_T = saved[6];
-    group.row_begin = saved[7];
-
+    const MixtureGroup group{saved[2], saved[3], saved[4], saved[5], saved[6], saved[7]};
     const bool wants_x = context->needs_input_grad(0);
-    at::Tensor dx_TD;
-    at::Tensor dgate_TG;
-    auto dz_ZN = plan.ranked ? at::zeros_like(z_ZN) : at::Tensor();
-    auto dh_TN = at::zeros_like(h_TN);
+    SharedGradients total;
+    total.dh_TN = at::zeros_like(h_TN);
+    if (group.z_ZN.defined()) total.dz_ZN = at::zeros_like(group.z_ZN);
     variable_list db;
     for (std::size_t i = 0; i < plan.sites.size(); ++i) {
-      const auto& site = plan.sites[i];
-      const auto& b_NF = saved[8 + i];
-      db.emplace_back();
+      auto site = plan.sites[i];
+      site.b_NF = saved[8 + i];
+      if (site.b_NF.defined()) db.emplace_back();
       if (!dy[i].defined()) continue;
-      if (wants_x) add_to(dx_TD, site.base->backward(dy[i]));
-      if (!b_NF.defined()) continue;
-      const auto directions = b_NF.size(0);
-      if (directions == 0) {
-        db.back() = at::zeros_like(b_NF);
-        continue;
-      }
-      const auto h = columns(h_TN, site.first, directions);
-      const auto z = columns(z_ZN, site.first, directions);
-      const auto layout = layout_of(group, site, directions);
-      db.back() = at::mm(ops::gate_scale(h, gate_TG, z, layout).t(), dy[i]);
-      auto grads = ops::gate_scale_backward(at::mm(dy[i], b_NF.t()), h, gate_TG, z, layout);
-      columns(dh_TN, site.first, directions).copy_(grads.dh_TN);
-      add_to(dgate_TG, grads.dgate_TG);
-      if (plan.ranked) columns(dz_ZN, site.first, directions).copy_(grads.dz_ZN);
+      if (wants_x) add_to(total.dx_TD, site.base->backward(dy[i]));
+      if (site.b_NF.defined()) db.back() = backward_of_site(group, site, h_TN, dy[i], total);
     }
-    if (wants_x) {
-      if (dx_TD.defined()) {
-        dx_TD.addmm_(dh_TN, saved[2]);
-      } else {
-        dx_TD = at::mm(dh_TN, saved[2]);
-      }
-    }
-    variable_list grads{dx_TD,       at::mm(dh_TN.t(), x_TD), dgate_TG, dz_ZN, at::Tensor(),
-                        at::Tensor()};
+    if (wants_x && total.dx_TD.defined()) total.dx_TD.addmm_(total.dh_TN, group.a_ND);
+    variable_list grads{total.dx_TD,    at::mm(total.dh_TN.t(), x_TD),
+                        total.dgate_TG, total.dz_ZN,
+                        at::Tensor(),   at::Tensor()};
     grads.insert(grads.end(), db.begin(), db.end());
     return grads;
   }
@@ -172,8 +172,14 @@ std::vector<at::Tensor> mixture_linear(const at::Tensor& x_TD, const MixtureGrou
     return outputs;
   }
   variable_list b;
-  for (const auto& site : sites) b.push_back(site.b_NF);
-  return MixtureFunction::apply(x_TD, group.a_ND, group.gate_TG, group.z_ZN, group, sites, b);
+  for (const auto& site : sites) {
+    if (site.b_NF.defined()) b.push_back(site.b_NF);
+  }
+  const auto optional = [](const at::Tensor& tensor) {
+    return tensor.defined() ? std::optional<at::Tensor>(tensor) : std::nullopt;
+  };
+  return MixtureFunction::apply(x_TD, group.a_ND, optional(group.gate_TG), optional(group.z_ZN),
+                                group, sites, at::TensorList(b));
 }
 
 }  // namespace dfmoa::adapters

@@ -23,13 +23,19 @@ constexpr std::array<Entry, 7> kTable{{{DType::f64, 8, "F64"},
                                        {DType::i32, 4, "I32"},
                                        {DType::u8, 1, "U8"}}};
 
-const Entry& entry(DType dtype) { return kTable.at(static_cast<std::size_t>(dtype)); }
+const Entry& entry(DType dtype) {
+  return kTable.at(static_cast<std::size_t>(dtype));
+}
 
 }  // namespace
 
-std::size_t size_of(DType dtype) { return entry(dtype).bytes; }
+std::size_t size_of(DType dtype) {
+  return entry(dtype).bytes;
+}
 
-std::string name_of(DType dtype) { return std::string(entry(dtype).name); }
+std::string name_of(DType dtype) {
+  return std::string(entry(dtype).name);
+}
 
 DType dtype_from_name(std::string_view name) {
   for (const auto& candidate : kTable) {

@@ -37,8 +37,7 @@ void Field::refuse(const std::string& section, const std::string& value,
       text("configuration ", section, ".", name_, " = ", value, ": expected ", expected));
 }
 
-void Field::check_range(const std::string& section, const std::string& value,
-                        double number) const {
+void Field::check_range(const std::string& section, const std::string& value, double number) const {
   if (!std::isfinite(number)) refuse(section, value, "a finite number");
   if (bounded_ && (number < lowest_ || number > highest_)) {
     refuse(section, value,

@@ -49,7 +49,8 @@ class Field {
 };
 
 /// The fields of one struct, in the order of its `fields()`:
-///   void fields(base::FieldList& list) { list.add("steps", steps, "optimiser steps").range(1, 1e9); }
+///   void fields(base::FieldList& list) { list.add("steps", steps, "optimiser steps").range(1,
+///   1e9); }
 class FieldList {
  public:
   template <class Config>

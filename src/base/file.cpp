@@ -13,7 +13,9 @@
 
 namespace dfmoa::base {
 
-void DescriptorTraits::close(int descriptor) noexcept { ::close(descriptor); }
+void DescriptorTraits::close(int descriptor) noexcept {
+  ::close(descriptor);
+}
 
 void throw_errno(const std::string& doing) {
   throw MachineError(text(doing, ": ", std::strerror(errno)));

@@ -48,7 +48,9 @@ void Hash128::add_text(std::string_view text) {
   add(text.data(), text.size());
 }
 
-std::string Hash128::hex() const { return hex_of(XXH3_128bits_digest(state_->xxh)); }
+std::string Hash128::hex() const {
+  return hex_of(XXH3_128bits_digest(state_->xxh));
+}
 
 std::string hash128(const void* data, std::size_t bytes) {
   return hex_of(XXH3_128bits(data, bytes));

@@ -23,9 +23,15 @@ Logger::Logger(bool speaks, bool verbose) : sinks_(std::make_unique<Sinks>()) {
 
 Logger::~Logger() = default;
 
-void Logger::debug(const std::string& sentence) { sinks_->logger.debug("{}", sentence); }
-void Logger::info(const std::string& sentence) { sinks_->logger.info("{}", sentence); }
-void Logger::warn(const std::string& sentence) { sinks_->logger.warn("warning: {}", sentence); }
+void Logger::debug(const std::string& sentence) {
+  sinks_->logger.debug("{}", sentence);
+}
+void Logger::info(const std::string& sentence) {
+  sinks_->logger.info("{}", sentence);
+}
+void Logger::warn(const std::string& sentence) {
+  sinks_->logger.warn("warning: {}", sentence);
+}
 
 void Logger::add_file(const std::filesystem::path& path) {
   try {

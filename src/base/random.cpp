@@ -61,7 +61,9 @@ std::uint64_t KeyedRandom::bits(std::uint64_t index) const {
   return join_words(words[0], words[1]);
 }
 
-double KeyedRandom::uniform(std::uint64_t index) const { return open_unit(bits(index)); }
+double KeyedRandom::uniform(std::uint64_t index) const {
+  return open_unit(bits(index));
+}
 
 double KeyedRandom::normal(std::uint64_t index) const {
   const auto words = block(index);

@@ -33,6 +33,33 @@ std::string where(const formats::TensorStore& store, const std::string& name) {
   return base::text(store.folder().string(), ": tensor ", name);
 }
 
+/// Weights per scale of a quant_state of this shape.
+std::int64_t block_of(const nlohmann::json& state, const std::vector<std::int64_t>& expected,
+                      const std::string& tensor) {
+  const auto shape = state.value("shape", std::vector<std::int64_t>{});
+  const auto block = state.value("blocksize", std::int64_t{0});
+  if (state.value("quant_type", "") != "nf4" || shape != expected ||
+      !kernels::nf4_block_is_legal(block)) {
+    throw base::ContentError(base::text(tensor, ": quant_state ", state.dump(),
+                                        ", expected nf4 of shape ", base::shape_text(expected),
+                                        " in blocks of 32 to 4096"));
+  }
+  return block;
+}
+
+/// Scales that were themselves quantised to 8 bits.
+at::Tensor nested_absmax(const nlohmann::json& state, const at::Tensor& q,
+                         const at::Tensor& absmax2, const at::Tensor& map, std::int64_t blocks) {
+  std::array<float, 256> levels{};
+  std::copy_n(map.const_data_ptr<float>(), levels.size(), levels.begin());
+  auto absmax = at::empty({blocks}, at::kFloat);
+  kernels::nf4_double_dequantize(q.const_data_ptr<std::uint8_t>(), absmax2.const_data_ptr<float>(),
+                                 state.value("nested_offset", 0.0F), blocks,
+                                 state.value("nested_blocksize", std::int64_t{256}), levels,
+                                 absmax.data_ptr<float>());
+  return absmax;
+}
+
 }  // namespace
 
 WeightReader::WeightReader(std::shared_ptr<const formats::TensorStore> store, at::ScalarType dtype,
@@ -108,50 +135,37 @@ std::shared_ptr<const adapters::BaseLinear> WeightReader::quantized(const std::s
   return adapters::nf4_linear(codes, absmax, kBlock, weight_FD.size(0), weight_FD.size(1), bias_F);
 }
 
+at::Tensor WeightReader::stored_absmax(const std::string& name, const nlohmann::json& state,
+                                       std::int64_t blocks) {
+  const auto floats = [&](const std::string& part) {
+    return tensor_of(use(part), store_).to(at::kFloat).contiguous();
+  };
+  if (!state.contains("nested_blocksize")) return floats(name + ".absmax");
+  const auto map = floats(name + ".nested_quant_map");
+  if (map.numel() != 256) {
+    throw base::ContentError(where(*store_, name + ".nested_quant_map") + ": expected 256 levels");
+  }
+  const auto q = tensor_of(use(name + ".absmax"), store_).contiguous();
+  return nested_absmax(state, q, floats(name + ".nested_absmax"), map, blocks);
+}
+
 std::shared_ptr<const adapters::BaseLinear> WeightReader::stored_nf4(const std::string& prefix,
                                                                      std::int64_t out_features,
                                                                      std::int64_t in_features,
                                                                      const at::Tensor& bias_F) {
   const auto name = prefix + ".weight";
-  const auto& state = use(name + kStateEnding);
+  const auto& view = use(name + kStateEnding);
   const auto text =
-      std::string_view(reinterpret_cast<const char*>(state.bytes.data()), state.bytes.size());
-  const auto json = formats::parse_json_text(text, where(*store_, name + kStateEnding));
-  const std::vector<std::int64_t> expected{out_features, in_features};
-  const auto shape = json.value("shape", std::vector<std::int64_t>{});
-  const auto block = json.value("blocksize", std::int64_t{0});
-  if (json.value("quant_type", "") != "nf4" || shape != expected ||
-      !kernels::nf4_block_is_legal(block)) {
-    throw base::ContentError(base::text(where(*store_, name), ": quant_state ", json.dump(),
-                                        ", expected nf4 of shape ", base::shape_text(expected),
-                                        " in blocks of 32 to 4096"));
-  }
+      std::string_view(reinterpret_cast<const char*>(view.bytes.data()), view.bytes.size());
+  const auto state = formats::parse_json_text(text, where(*store_, name + kStateEnding));
+  const auto block = block_of(state, {out_features, in_features}, where(*store_, name));
   if (!at::equal(tensor_of(use(name + ".quant_map"), store_).to(at::kFloat).reshape({-1}),
                  torch::tensor(at::ArrayRef<float>(kernels::kNf4Codebook)))) {
     throw base::ContentError(where(*store_, name + ".quant_map") + " is not the NF4 codebook");
   }
   const auto blocks = (out_features * in_features + block - 1) / block;
-  auto codes = tensor_of(use(name), store_).reshape({-1});
-  at::Tensor absmax;
-  if (json.contains("nested_blocksize")) {
-    const auto map = tensor_of(use(name + ".nested_quant_map"), store_).to(at::kFloat).contiguous();
-    std::array<float, 256> levels{};
-    if (map.numel() != 256) {
-      throw base::ContentError(where(*store_, name + ".nested_quant_map") +
-                               ": expected 256 levels");
-    }
-    std::copy_n(map.const_data_ptr<float>(), levels.size(), levels.begin());
-    const auto q = tensor_of(use(name + ".absmax"), store_).contiguous();
-    const auto absmax2 =
-        tensor_of(use(name + ".nested_absmax"), store_).to(at::kFloat).contiguous();
-    absmax = at::empty({blocks}, at::kFloat);
-    kernels::nf4_double_dequantize(
-        q.const_data_ptr<std::uint8_t>(), absmax2.const_data_ptr<float>(),
-        json.value("nested_offset", 0.0F), blocks,
-        json.value("nested_blocksize", std::int64_t{256}), levels, absmax.data_ptr<float>());
-  } else {
-    absmax = tensor_of(use(name + ".absmax"), store_).to(at::kFloat).contiguous();
-  }
+  const auto codes = tensor_of(use(name), store_).reshape({-1});
+  const auto absmax = stored_absmax(name, state, blocks);
   if (codes.numel() != (out_features * in_features + 1) / 2 || absmax.numel() != blocks) {
     throw base::ContentError(base::text(where(*store_, name), " holds ", codes.numel(),
                                         " bytes and ", absmax.numel(), " scales, expected ",

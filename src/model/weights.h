@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <string>
 
@@ -43,6 +44,8 @@ class WeightReader {
                                                                        std::int64_t out_features,
                                                                        std::int64_t in_features,
                                                                        const at::Tensor& bias_F);
+  [[nodiscard]] at::Tensor stored_absmax(const std::string& name, const nlohmann::json& state,
+                                         std::int64_t blocks);
   [[nodiscard]] std::shared_ptr<const adapters::BaseLinear> quantized(const std::string& name,
                                                                       const at::Tensor& weight_FD,
                                                                       const at::Tensor& bias_F);

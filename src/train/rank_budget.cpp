@@ -119,42 +119,70 @@ bool RankBudget::cuts_at(std::int64_t step) const {
   return config_ && config_->kind != "literal" && step == cut_;
 }
 
+namespace {
+
+/// A direction that may stay.
+struct Candidate {
+  double probability;  // rounded to 1e-3, so that noise of the last bits does not decide
+  double norm;         // |A_n| |B_n|
+  std::int64_t id;
+  std::size_t block, group, site;
+  std::int64_t direction;
+};
+
+at::Tensor row_norms(const at::Tensor& matrix) {
+  return at::linalg_vector_norm(matrix, 2, at::IntArrayRef{1}).to(at::kDouble);
+}
+
+/// Open directions of one group. Returns how many there are, open or not.
+std::int64_t collect(const model::Block& block, const GroupBank& group, std::size_t number,
+                     std::vector<Candidate>& candidates) {
+  const auto a_norm_N = row_norms(block.parameters().leaf(group.name + "/A"));
+  const auto z_N = evaluation_gates(block, group);
+  const auto p_N =
+      group.rank_gated ? adapters::alive_probability(logits_of(block, group)) : at::Tensor();
+  for (std::size_t s = 0; s < group.sites.size(); ++s) {
+    const auto& site = group.sites[s];
+    const auto b_norm_N = row_norms(block.parameters().leaf(group.name + "/" + site.site + "/b"));
+    for (std::int64_t n = 0; n < site.directions(); ++n) {
+      const auto row = site.first + n;
+      if (z_N.defined() && z_N[row].item<double>() <= 0) continue;
+      const double p = p_N.defined() ? p_N[row].item<double>() : 1.0;
+      candidates.push_back({std::round(p * 1000) / 1000,
+                            a_norm_N[row].item<double>() * b_norm_N[n].item<double>(),
+                            site.direction_id_N[static_cast<std::size_t>(n)],
+                            static_cast<std::size_t>(block.layer()), number, s, n});
+    }
+  }
+  return group.directions();
+}
+
+/// Restricts every adapted block to the candidates that are left.
+void keep_candidates(model::Transformer& model, const std::vector<Candidate>& candidates) {
+  for (std::size_t layer = 0; layer < model.blocks().size(); ++layer) {
+    auto& block = model.blocks()[layer];
+    if (block.adapters().empty()) continue;
+    std::vector<std::vector<std::vector<std::int64_t>>> keep;
+    for (const auto& group : block.adapters().groups) keep.emplace_back(group.sites.size());
+    for (const auto& candidate : candidates) {
+      if (candidate.block != layer) continue;
+      keep[candidate.group][candidate.site].push_back(candidate.direction);
+    }
+    for (auto& group : keep) {
+      for (auto& site : group) std::sort(site.begin(), site.end());
+    }
+    keep_directions(block, keep);
+  }
+}
+
+}  // namespace
+
 CutReport RankBudget::cut(model::Transformer& model) const {
   const at::NoGradGuard no_grad;
-  struct Candidate {
-    double probability;  // rounded to 1e-3, so that noise of the last bits does not decide
-    double norm;
-    std::int64_t id;
-    std::size_t block, group, site;
-    std::int64_t direction;
-  };
   std::vector<Candidate> candidates;
   CutReport report;
-  for_each_group(model, [&](const auto& block, const auto& group, std::size_t g) {
-    const auto a_norm_N =
-        at::linalg_vector_norm(block.parameters().leaf(group.name + "/A"), 2, at::IntArrayRef{1})
-            .to(at::kDouble);
-    const auto z_N = evaluation_gates(block, group);
-    const auto p_N =
-        group.rank_gated ? adapters::alive_probability(logits_of(block, group)) : at::Tensor();
-    for (std::size_t s = 0; s < group.sites.size(); ++s) {
-      const auto& site = group.sites[s];
-      const auto b_norm_N =
-          at::linalg_vector_norm(block.parameters().leaf(group.name + "/" + site.site + "/b"), 2,
-                                 at::IntArrayRef{1})
-              .to(at::kDouble);
-      report.before += site.directions();
-      for (std::int64_t n = 0; n < site.directions(); ++n) {
-        const auto at = site.first + n;
-        if (z_N.defined() && z_N[at].template item<double>() <= 0) continue;
-        const double p = p_N.defined() ? p_N[at].template item<double>() : 1.0;
-        candidates.push_back(
-            {std::round(p * 1000) / 1000,
-             a_norm_N[at].template item<double>() * b_norm_N[n].template item<double>(),
-             site.direction_id_N[static_cast<std::size_t>(n)],
-             static_cast<std::size_t>(block.layer()), g, s, n});
-      }
-    }
+  for_each_group(model, [&](const auto& block, const auto& group, std::size_t number) {
+    report.before += collect(block, group, number, candidates);
   });
   std::stable_sort(candidates.begin(), candidates.end(), [](const auto& x, const auto& y) {
     return std::tie(y.probability, y.norm, x.id) < std::tie(x.probability, x.norm, y.id);
@@ -163,21 +191,7 @@ CutReport RankBudget::cut(model::Transformer& model) const {
       config_->budget > 0 ? static_cast<std::size_t>(config_->budget) : candidates.size();
   candidates.resize(std::min(limit, candidates.size()));
   report.after = static_cast<std::int64_t>(candidates.size());
-  for (std::size_t layer = 0; layer < model.blocks().size(); ++layer) {
-    auto& block = model.blocks()[layer];
-    if (block.adapters().empty()) continue;
-    std::vector<std::vector<std::vector<std::int64_t>>> keep;
-    for (const auto& group : block.adapters().groups) keep.emplace_back(group.sites.size());
-    for (const auto& candidate : candidates) {
-      if (candidate.block == layer) {
-        keep[candidate.group][candidate.site].push_back(candidate.direction);
-      }
-    }
-    for (auto& group : keep) {
-      for (auto& site : group) std::sort(site.begin(), site.end());
-    }
-    keep_directions(block, keep);
-  }
+  keep_candidates(model, candidates);
   return report;
 }
 

@@ -28,7 +28,7 @@ TEST(DType, half_formats_widen_exactly) {
 
 TEST(DType, bf16_rounds_to_nearest_even) {
   EXPECT_EQ(to_bf16(1.0F), 0x3F80);
-  EXPECT_EQ(to_bf16(1.0F + 0x1p-8F), 0x3F80);          // tie, even below
+  EXPECT_EQ(to_bf16(1.0F + 0x1p-8F), 0x3F80);            // tie, even below
   EXPECT_EQ(to_bf16(1.0F + 0x1p-7F + 0x1p-8F), 0x3F82);  // tie, even above
   EXPECT_TRUE(std::isnan(from_bf16(to_bf16(NAN))));
 }

@@ -56,8 +56,7 @@ TEST(Fields, refusals_name_key_value_and_expectation) {
   EXPECT_EQ(message_of("steps", "4x"), "configuration train.steps = 4x: expected a whole number");
   EXPECT_EQ(message_of("rate", "nan"), "configuration train.rate = nan: expected a finite number");
   EXPECT_EQ(message_of("check", "yes"), "configuration train.check = yes: expected true or false");
-  EXPECT_EQ(message_of("kind", "x"),
-            "configuration train.kind = x: expected one of softmax, topk");
+  EXPECT_EQ(message_of("kind", "x"), "configuration train.kind = x: expected one of softmax, topk");
 }
 
 TEST(Fields, unknown_key_names_the_nearest) {

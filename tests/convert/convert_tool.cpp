@@ -1,9 +1,11 @@
 // Drives the conversions for tests/parity/convert_parity.py:
 //   convert_tool convert SOURCE OUT [KEY=VALUE ...]
+//   convert_tool init OUT [KEY=VALUE ...]
 #include <cstdio>
 #include <string>
 
 #include "checkpoints/convert/convert.h"
+#include "checkpoints/convert/init_model.h"
 #include "src/base/error.h"
 
 namespace {
@@ -27,8 +29,12 @@ void run(int count, char** words) {
     checkpoints::ConvertOptions options;
     assign(options, count - 4, words + 4);
     checkpoints::convert(words[2], words[3], options);
+  } else if (verb == "init" && count >= 3) {
+    checkpoints::InitModelOptions options;
+    assign(options, count - 3, words + 3);
+    checkpoints::init_model(words[2], options);
   } else {
-    throw base::UsageError("usage: convert_tool convert SOURCE OUT [KEY=VALUE ...]");
+    throw base::UsageError("usage: convert_tool convert SOURCE OUT | init OUT [KEY=VALUE ...]");
   }
 }
 

@@ -1,5 +1,6 @@
 #include "src/data/line_index.h"
 
+#include <chrono>
 #include <filesystem>
 
 #include "src/base/error.h"
@@ -66,6 +67,13 @@ TEST_F(LineIndexTest, index_of_another_file_or_a_damaged_one_is_made_anew) {
   const auto path = write("a.jsonl", "{}\n{1}\n");
   (void)stored(path);
   write("a.jsonl", "{}\n{1}\n{2}\n");
+  EXPECT_EQ(stored(path).count(), 3);
+  const auto written = fs::last_write_time(path);
+  write("a.jsonl", "{}\n\n\n\n{12}\n");  // as many bytes as before
+  fs::last_write_time(path, written + std::chrono::seconds(1));
+  EXPECT_EQ(stored(path).count(), 2);
+  write("a.jsonl", "{}\n{1}\n{2}\n");
+  fs::last_write_time(path, written + std::chrono::seconds(2));
   EXPECT_EQ(stored(path).count(), 3);
   const auto whole = base::read_file(path + ".dfmoa_index");
   for (std::size_t i = 0; i < whole.size(); ++i) {

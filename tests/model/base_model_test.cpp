@@ -1,0 +1,123 @@
+// What the loader refuses, by key and value or by tensor name.
+#include "src/model/base_model.h"
+
+#include <gtest/gtest.h>
+
+#include "src/base/error.h"
+#include "src/formats/json.h"
+#include "src/formats/tensor_store.h"
+#include "tests/formats/temporary_folder.h"
+#include "tests/support/tiny_model.h"
+
+namespace dfmoa::model {
+namespace {
+
+using formats::contains;
+using formats::sentence_of;
+
+class BaseModelLoading : public formats::TemporaryFolder {
+ protected:
+  void SetUp() override {
+    formats::TemporaryFolder::SetUp();
+    write_tiny_model(folder_);
+  }
+  std::string refusal() {
+    return sentence_of<base::ContentError>([&] { (void)load_tiny_model(folder_, at::kDouble); });
+  }
+  void set(const std::string& key, const nlohmann::json& value) {
+    auto config = formats::parse_json(folder_ / "config.json");
+    config[key] = value;
+    base::write_file(folder_ / "config.json", config.dump());
+  }
+  /// Rewrites the weights, changed by `edit(name, tensor)`; an empty name drops the tensor.
+  template <class Edit>
+  void rewrite(Edit&& edit) {
+    const auto store = formats::TensorStore::open(folder_);
+    std::vector<std::string> data;
+    std::vector<formats::TensorView> views;
+    for (const auto& name : store.names()) {
+      auto view = store.get(name);
+      data.emplace_back(reinterpret_cast<const char*>(view.bytes.data()), view.bytes.size());
+      edit(view.name, data.back());
+      views.push_back(view);
+    }
+    std::vector<formats::TensorView> kept;
+    for (std::size_t i = 0; i < views.size(); ++i) {
+      views[i].bytes = std::as_bytes(std::span(data[i]));
+      if (!views[i].name.empty()) kept.push_back(views[i]);
+    }
+    formats::write_safetensors(folder_ / "new.safetensors", kept);
+    std::filesystem::rename(folder_ / "new.safetensors", folder_ / "model.safetensors");
+  }
+};
+
+TEST_F(BaseModelLoading, unsupported_features_are_refused_by_key_and_value) {
+  const std::vector<std::pair<std::string, nlohmann::json>> cases{
+      {"hidden_act", "gelu"},   {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}},
+      {"sliding_window", 4096}, {"partial_rotary_factor", 0.5},
+      {"model_type", "mamba"},  {"num_key_value_heads", 3}};
+  for (const auto& [key, value] : cases) {
+    write_tiny_model(folder_);
+    set(key, value);
+    EXPECT_TRUE(contains(refusal(), key)) << key;
+  }
+}
+
+TEST_F(BaseModelLoading, missing_unused_and_misshapen_tensors_are_named) {
+  const std::string victim = "model.layers.1.mlp.up_proj.weight";
+  rewrite([&](std::string& name, std::string&) { name = name == victim ? "" : name; });
+  EXPECT_TRUE(contains(refusal(), victim));
+  write_tiny_model(folder_);
+  rewrite([&](std::string& name, std::string&) { name = name == victim ? victim + "x" : name; });
+  EXPECT_TRUE(contains(refusal(), victim));
+  write_tiny_model(folder_);
+  set("intermediate_size", 25);
+  EXPECT_TRUE(contains(refusal(), "expected (25, 16)"));
+  write_tiny_model(folder_);
+  set("tie_word_embeddings", true);  // its copy of the head is then ignored
+  EXPECT_NO_THROW((void)load_tiny_model(folder_, at::kFloat));
+}
+
+TEST_F(BaseModelLoading, nan_weights_are_refused_dense_and_quantised) {
+  const std::string victim = "model.layers.0.self_attn.q_proj.weight";
+  rewrite([&](std::string& name, std::string& bytes) {
+    const auto nan = std::numeric_limits<float>::quiet_NaN();
+    if (name == victim) std::memcpy(bytes.data() + 8, &nan, sizeof(nan));
+  });
+  EXPECT_TRUE(contains(refusal(), victim));
+  ModelConfig config;
+  config.path = folder_.string();
+  config.quantize = "nf4";
+  EXPECT_TRUE(contains(
+      sentence_of<base::ContentError>([&] { (void)load_base_model(config, at::kFloat); }), victim));
+}
+
+TEST_F(BaseModelLoading, quantised_model_is_near_the_dense_one_and_has_another_hash) {
+  ModelConfig config;
+  config.path = folder_.string();
+  const auto dense = load_base_model(config, at::kFloat);
+  config.quantize = "nf4";
+  const auto nf4 = load_base_model(config, at::kFloat);
+  EXPECT_NE(dense->hash, nf4->hash);
+  const auto x = at::eye(16, at::kFloat);
+  const auto exact = dense->layers[0].linears[0]->forward(x);
+  const auto rounded = nf4->layers[0].linears[0]->forward(x);
+  const double error = ((rounded - exact).norm() / exact.norm()).item<double>();
+  EXPECT_GT(error, 0.01);
+  EXPECT_LT(error, 0.15);
+}
+
+TEST_F(BaseModelLoading, llama3_scaling_keeps_short_and_stretches_long_wavelengths) {
+  Architecture a;
+  a.head_dim = 64;
+  a.rope.theta = 500000;
+  const auto plain = inverse_frequencies(a);
+  a.rope.type = "llama3";
+  a.rope.factor = 8;
+  const auto scaled = inverse_frequencies(a);
+  EXPECT_EQ(scaled.front(), plain.front());
+  EXPECT_EQ(scaled.back(), plain.back() / 8.0F);
+}
+
+}  // namespace
+}  // namespace dfmoa::model

@@ -1,0 +1,198 @@
+// The segmented step against whole-graph autograd, for any cut of the work over processes.
+#include "src/train/step.h"
+
+#include <gtest/gtest.h>
+
+#include "distributed/comm/local.h"
+#include "src/base/error.h"
+#include "src/ops/linear_cross_entropy.h"
+#include "src/ops/norm.h"
+#include "src/train/state.h"
+#include "tests/formats/temporary_folder.h"
+#include "tests/support/tiny_model.h"
+
+namespace dfmoa::train {
+namespace {
+
+using Gradients = std::vector<at::Tensor>;
+
+class StepTest : public formats::TemporaryFolder {
+ protected:
+  void SetUp() override {
+    formats::TemporaryFolder::SetUp();
+    model::write_tiny_model(folder_);
+    base_ = model::load_tiny_model(folder_, at::kDouble);
+  }
+
+  /// Unequal rows; row 2 bears no loss.
+  static std::vector<data::PackedRow> rows(std::size_t count) {
+    std::vector<data::PackedRow> all;
+    for (std::size_t m = 0; m < count; ++m) {
+      data::PackedRow row;
+      const auto tokens = static_cast<std::int64_t>(3 + 2 * m);
+      for (std::int64_t t = 0; t < tokens; ++t) {
+        row.token_T.push_back((7 * t + 13 * static_cast<std::int64_t>(m)) % 250);
+        row.position_T.push_back(t);
+        row.target_T.push_back(t > 0 && m != 2 ? (11 * t + 1) % 250 : -1);
+      }
+      row.document_begin = {0, tokens};
+      row.document_id = {static_cast<std::int64_t>(m)};
+      row.prompt_end = {1};
+      row.span_begin = {0};
+      row.span_end = {1};
+      row.task = {""};
+      row.where = {base::text("rows:", m)};
+      all.push_back(std::move(row));
+    }
+    return all;
+  }
+
+  model::Transformer model(const std::string& kind) const {
+    model::Transformer mixed(base_);
+    auto plan = model::tiny_plan("token");
+    plan.routers["main"].kind = kind;
+    plan.routers["main"].entropy = "fixed";
+    plan.routers["main"].entropy_weight = 0.5;
+    if (kind == "topk") {
+      plan.routers["main"].balance = "switch";
+      plan.routers["main"].balance_weight = 0.3;
+    }
+    plan.rank_gates["gate"] = {};
+    plan.adapters["mix"].rank_gate = "gate";
+    mixed.adapt(plan, 3);
+    model::stir(mixed);
+    return mixed;
+  }
+
+  static Gradients gradients_of(const model::Transformer& model) {
+    Gradients all;
+    for (const auto& block : model.blocks()) {
+      for (std::size_t i = 0; i < block.parameters().specs().size(); ++i) {
+        all.push_back(block.parameters().gradient(i).clone());
+      }
+    }
+    return all;
+  }
+
+  static const model::StepKey kKey;
+
+  Gradients segmented(const std::string& kind, std::size_t micro_batches, int processes,
+                      bool keep) const {
+    Gradients result;
+    std::mutex mutex;
+    comm::run_local(processes, [&](comm::Communicator& comm) {
+      auto mixed = model(kind);
+      auto entropy = make_entropy(mixed);
+      Step step(mixed, entropy, comm, {keep, false});
+      (void)step.run(rows(micro_batches), kKey, {});
+      const std::lock_guard lock(mutex);
+      if (comm.process() == comm.num_processes() - 1) result = gradients_of(mixed);
+    });
+    return result;
+  }
+
+  /// One graph over all rows and blocks: cross-entropy from whole logits, balance terms seeded by
+  /// their gradient at the global statistics.
+  Gradients whole_graph(const std::string& kind, std::size_t micro_batches) const {
+    auto mixed = model(kind);
+    auto entropy = make_entropy(mixed);
+    const auto all = rows(micro_batches);
+    std::int64_t n_loss = 0;
+    for (const auto& row : all) n_loss += row.loss_tokens();
+    std::vector<at::Tensor> statistics(mixed.blocks().size());
+    auto loss = at::zeros({}, at::kDouble);
+    for (const auto& row : all) {
+      const auto packed = mixed.pack(row);
+      auto x = mixed.embed(packed);
+      for (std::size_t l = 0; l < mixed.blocks().size(); ++l) {
+        const auto out = mixed.blocks()[l].forward(x, {packed, kKey});
+        x = out.y_TD;
+        statistics[l] =
+            statistics[l].defined() ? statistics[l] + out.statistics_U : out.statistics_U;
+      }
+      const auto normed = ops::rms_norm_plain(x.index_select(0, packed.loss_row_X),
+                                              base_->final_norm_D, base_->architecture.norm_eps);
+      loss = loss + ops::linear_cross_entropy_plain(normed, base_->head_VD, packed.target_X).sum() /
+                        static_cast<double>(n_loss);
+    }
+    for (std::size_t l = 0; l < statistics.size(); ++l) {
+      const auto values = statistics[l].detach().contiguous();
+      const std::span<const double> span(values.const_data_ptr<double>(),
+                                         static_cast<std::size_t>(values.numel()));
+      const auto kappa = torch::tensor(entropy[l][0].gradient(span), torch::kDouble) /
+                         static_cast<double>(statistics.size());
+      loss = loss + (statistics[l] * kappa).sum();
+    }
+    std::vector<at::Tensor> leaves;
+    for (auto& block : mixed.blocks()) {
+      const auto& own = block.parameters().leaves();
+      leaves.insert(leaves.end(), own.begin(), own.end());
+    }
+    auto result = torch::autograd::grad({loss}, leaves, {}, false, false, true);
+    for (std::size_t i = 0; i < result.size(); ++i) {
+      if (!result[i].defined()) result[i] = at::zeros_like(leaves[i]);
+    }
+    return result;
+  }
+
+  static double distance(const Gradients& one, const Gradients& two) {
+    double worst = one.size() == two.size() ? 0.0 : 1e9;
+    for (std::size_t i = 0; i < std::min(one.size(), two.size()); ++i) {
+      const double scale = std::max(two[i].abs().max().item<double>(), 1e-30);
+      worst = std::max(worst, (one[i] - two[i]).abs().max().item<double>() / scale);
+    }
+    return worst;
+  }
+
+  std::shared_ptr<const model::BaseModel> base_;
+};
+
+const model::StepKey StepTest::kKey{5, 3, model::RankPhase::noisy};
+
+TEST_F(StepTest, equals_whole_graph_autograd_for_keep_and_recompute) {
+  for (const std::string kind : {"softmax", "topk"}) {
+    const auto expected = whole_graph(kind, 1);
+    const auto keep = segmented(kind, 1, 1, true);
+    EXPECT_LE(distance(keep, expected), 1e-12) << kind;
+    const auto recompute = segmented(kind, 1, 1, false);
+    for (std::size_t i = 0; i < keep.size(); ++i) EXPECT_TRUE(at::equal(keep[i], recompute[i]));
+  }
+}
+
+TEST_F(StepTest, does_not_depend_on_the_number_of_processes_or_on_the_cut) {
+  for (const std::string kind : {"softmax", "topk"}) {
+    for (const std::size_t micro_batches : {1U, 3U, 4U}) {
+      const auto expected = whole_graph(kind, micro_batches);
+      for (const int processes : {1, 2, 3, 4}) {  // with 1 row, processes 1.. have none
+        EXPECT_LE(distance(segmented(kind, micro_batches, processes, true), expected), 1e-12)
+            << kind << " M " << micro_batches << " P " << processes;
+      }
+    }
+  }
+}
+
+TEST_F(StepTest, issues_exactly_the_collectives_of_the_contract) {
+  auto mixed = model("softmax");
+  auto entropy = make_entropy(mixed);
+  const auto comm = comm::make_single();
+  Step step(mixed, entropy, *comm, {true, false});
+  (void)step.run(rows(1), kKey, {});
+  std::vector<std::string> tags;
+  for (const auto& record : comm->recorder().records()) tags.push_back(record.tag);
+  EXPECT_EQ(tags, (std::vector<std::string>{"C0", "C1", "C2/layer/1", "C2/layer/0"}));
+}
+
+TEST_F(StepTest, rows_without_any_loss_are_refused_by_name) {
+  auto mixed = model("softmax");
+  auto entropy = make_entropy(mixed);
+  const auto comm = comm::make_single();
+  Step step(mixed, entropy, *comm, {true, false});
+  auto all = rows(3);
+  all.erase(all.begin(), all.begin() + 2);
+  const auto sentence =
+      formats::sentence_of<base::ContentError>([&] { (void)step.run(all, kKey, {}); });
+  EXPECT_TRUE(formats::contains(sentence, "rows:2")) << sentence;
+}
+
+}  // namespace
+}  // namespace dfmoa::train

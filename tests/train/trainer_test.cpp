@@ -1,0 +1,224 @@
+// Whole runs: resume is exact, the number of processes does not matter, the rank cut keeps logits.
+#include "src/train/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include "distributed/comm/local.h"
+#include "src/base/error.h"
+#include "src/train/ini.h"
+#include "src/train/open_model.h"
+#include "src/train/schedule.h"
+#include "src/train/state.h"
+#include "tests/data/small_data.h"
+#include "tests/support/tiny_model.h"
+
+namespace dfmoa::train {
+namespace {
+
+class TrainerTest : public data::SmallData {
+ protected:
+  void SetUp() override {
+    data::SmallData::SetUp();
+    model::write_tiny_model(folder_);
+    write_numbers("train.jsonl", 40);
+  }
+
+  RunConfig config() const {
+    RunConfig run;
+    for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{
+             {"model.path", folder_.string()},
+             {"data.train", (folder_ / "train.jsonl").string()},
+             {"adapter.main.experts", "3"},
+             {"adapter.main.rank", "2"},
+             {"adapter.main.router", "main"},
+             {"adapter.main.rank_gate", "main"},
+             {"router.main.kind", "softmax"},
+             {"rank.main.budget", "50"},
+             {"train.steps", "10"},
+             {"train.micro_batches", "3"},
+             {"train.tokens", "16"},
+             {"train.learning_rate", "1e-2"},
+             {"train.precision", "fp64"},
+             {"checkpoint.every", "4"},
+             {"log.tensorboard", "false"}}) {
+      run.set(key, value);
+    }
+    return run;
+  }
+
+  RunReport train(const RunConfig& run, const RunOptions& options, int processes = 1) {
+    RunReport report;
+    std::filesystem::create_directories(options.folder);
+    comm::run_local(processes, [&](comm::Communicator& comm) {
+      base::Logger log(false);
+      model::Transformer mixed(model::load_base_model(run.model, compute_type(run.train)));
+      mixed.adapt(run.plan, static_cast<std::uint64_t>(run.train.seed));
+      const auto tokenizer = data::Tokenizer::from_directory(run.model.path);
+      const data::SampleReader reader(run.data, tokenizer, run.model.path);
+      data::Loader loader(run.data, {run.train.micro_batches, run.train.tokens, 0}, reader, 1);
+      Trainer trainer(run, mixed, loader, comm, log);
+      const auto mine = trainer.run(options);
+      if (comm.process() == 0) report = mine;
+    });
+    return report;
+  }
+
+  RunOptions into(const std::string& name, std::int64_t stop_after = -1,
+                  const std::string& resume = "auto") const {
+    return {folder_ / name, resume, {}, stop_after, nullptr};
+  }
+
+  /// Largest difference of any parameter, relative to the largest of all.
+  double distance(const std::string& one, const std::string& two) {
+    base::Logger log(false);
+    const auto a = open_model(folder_ / one, "", log);
+    const auto b = open_model(folder_ / two, "", log);
+    double worst = 0;
+    double scale = 0;
+    for (std::size_t l = 0; l < a.model->blocks().size(); ++l) {
+      const auto& x = a.model->blocks()[l].parameters().leaves();
+      const auto& y = b.model->blocks()[l].parameters().leaves();
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        if (x[i].sizes() != y[i].sizes()) return 1e9;
+        if (x[i].numel() == 0) continue;
+        worst = std::max(worst, (x[i] - y[i]).abs().max().item<double>());
+        scale = std::max(scale, y[i].abs().max().item<double>());
+      }
+    }
+    return worst / scale;
+  }
+};
+
+TEST_F(TrainerTest, resume_before_and_after_the_rank_cut_is_bitwise) {
+  const auto straight = train(config(), into("straight"));
+  for (const std::int64_t stop : {3, 6, 8}) {  // the cut comes at step 7
+    const auto name = "halved" + std::to_string(stop);
+    const auto first = train(config(), into(name, stop));
+    EXPECT_EQ(first.steps, stop);
+    EXPECT_NE(first.parameters_hash, straight.parameters_hash);
+    const auto second = train(config(), into(name));
+    EXPECT_EQ(second.parameters_hash, straight.parameters_hash) << stop;
+    EXPECT_EQ(second.tokens_seen, straight.tokens_seen);
+  }
+}
+
+TEST_F(TrainerTest, runs_repeat_bitwise_and_recompute_equals_keep) {
+  const auto one = train(config(), into("one"));
+  EXPECT_EQ(train(config(), into("two")).parameters_hash, one.parameters_hash);
+  auto recompute = config();
+  recompute.set("train.memory", "recompute");
+  EXPECT_EQ(train(recompute, into("three")).parameters_hash, one.parameters_hash);
+  auto seed = config();
+  seed.set("train.seed", "2");
+  EXPECT_NE(train(seed, into("four")).parameters_hash, one.parameters_hash);
+}
+
+TEST_F(TrainerTest, number_of_processes_changes_nothing_but_rounding) {
+  auto sgd = config();
+  sgd.set("train.optimizer", "sgd");
+  (void)train(sgd, into("p1"));
+  for (const int processes : {2, 3, 4}) {
+    const auto name = "p" + std::to_string(processes);
+    (void)train(sgd, into(name), processes);
+    EXPECT_LE(distance(name, "p1"), 1e-12) << processes;
+  }
+  // Saved by 4 processes, continued by 2, then by 1.
+  (void)train(sgd, into("mixed", 4), 4);
+  (void)train(sgd, into("mixed", 8), 2);
+  (void)train(sgd, into("mixed"), 1);
+  EXPECT_LE(distance("mixed", "p1"), 1e-12);
+}
+
+TEST_F(TrainerTest, lag_one_trains_and_resumes_bitwise) {
+  auto lagged = config();
+  lagged.set("train.statistics", "lag_one");
+  const auto straight = train(lagged, into("lag"));
+  (void)train(lagged, into("lag2", 5));
+  EXPECT_EQ(train(lagged, into("lag2")).parameters_hash, straight.parameters_hash);
+}
+
+TEST_F(TrainerTest, changed_configuration_and_base_are_refused_by_name) {
+  (void)train(config(), into("run", 2));
+  auto changed = config();
+  changed.set("train.learning_rate", "2e-2");
+  try {
+    (void)train(changed, into("run"));
+    FAIL() << "a changed learning rate was accepted";
+  } catch (const std::exception& error) {
+    EXPECT_TRUE(formats::contains(base::describe(error), "train.learning_rate: 0.01 -> 0.02"));
+    EXPECT_EQ(base::exit_code(error), base::ExitCode::content);
+  }
+  auto options = into("run", 3);
+  options.allow_change = {"train.learning_rate"};
+  EXPECT_EQ(train(changed, options).steps, 3);
+  model::write_tiny_model(folder_, {}, 9);
+  EXPECT_THROW((void)train(config(), into("run")), std::exception);
+}
+
+TEST_F(TrainerTest, rank_cut_meets_the_budget) {
+  (void)train(config(), into("cut"));
+  base::Logger log(false);
+  const auto opened = open_model(folder_ / "cut", "", log);
+  const auto rank = count_rank(*opened.model);
+  EXPECT_LE(rank.total, 50);
+  EXPECT_GT(rank.total, 0);
+}
+
+TEST_F(TrainerTest, removing_closed_directions_keeps_the_logits) {
+  auto run = config();
+  model::Transformer mixed(model::load_base_model(run.model, at::kDouble));
+  mixed.adapt(run.plan, 1);
+  model::stir(mixed);
+  const at::NoGradGuard no_grad;
+  for (auto& block : mixed.blocks()) {  // every second direction is closed
+    auto logit = block.parameters().leaf("attention_in/logit");
+    logit.slice(0, 0, std::nullopt, 2).fill_(-5.0);
+  }
+  const auto rows = mixed.pack_sequences({{3, 4, 5, 6}}, {0});
+  const auto before = mixed.hidden(rows);
+  RunConfig unlimited = run;
+  unlimited.set("rank.main.budget", "0");
+  const auto report = RankBudget(unlimited.plan, 10).cut(mixed);
+  EXPECT_LT(report.after, report.before);
+  EXPECT_TRUE(at::allclose(mixed.hidden(rows), before, 0, 1e-12));
+}
+
+TEST(RunConfigTest, ini_reads_back_what_it_prints_and_names_the_nearest_key) {
+  RunConfig run;
+  run.set("adapter.main.rank", "4");
+  run.set("router.main.scope", "span");
+  run.set("data.span", "^<bos>(.)");
+  RunConfig again;
+  read_ini_text(run.ini(), "test.ini", again);
+  EXPECT_EQ(again.ini(), run.ini());
+  const auto sentence =
+      formats::sentence_of<base::UsageError>([&] { run.set("trian.steps", "1"); });
+  EXPECT_TRUE(formats::contains(sentence, "[train]")) << sentence;
+}
+
+TEST(ScheduleTest, warms_up_linearly_and_ends_at_the_final_share) {
+  TrainConfig train;
+  train.steps = 100;
+  train.warmup = 10;
+  train.final_rate = 0.1;
+  EXPECT_DOUBLE_EQ(rate_share(train, 0), 0.1);
+  EXPECT_DOUBLE_EQ(rate_share(train, 9), 1.0);
+  EXPECT_NEAR(rate_share(train, 100), 0.1, 1e-12);
+  train.schedule = "constant";
+  EXPECT_DOUBLE_EQ(rate_share(train, 99), 1.0);
+}
+
+TEST(RankBudgetTest, more_than_one_rank_section_and_an_early_cut_are_refused) {
+  RunConfig run;
+  run.set("adapter.a.rank_gate", "one");
+  run.set("adapter.b.rank_gate", "two");
+  run.set("rank.one.budget", "1");
+  run.set("rank.two.budget", "1");
+  EXPECT_THROW(RankBudget(run.plan, 10), base::UsageError);
+  run.set("adapter.b.rank_gate", "one");
+  run.set("rank.one.cut", "0.05");
+  EXPECT_THROW(RankBudget(run.plan, 10), base::UsageError);
+}
+
+}  // namespace
+}  // namespace dfmoa::train
