@@ -33,8 +33,10 @@ FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 STATE = ".quant_state.bitsandbytes__nf4"
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 TEXTS = [
-    "The quick brown fox.", "a  12\n7", "x = 1234567;  3.14", "\t 5", "नमस्ते १२३ दुनिया", "٣٤ عربى",
-    "emoji 👩‍👩‍👧 ok", "    def f():\n\n        return 0", "I'll don't we've", "<|im_start|>user\nhi<|im_end|>\n",
+    "The quick brown fox.", "a  12\n7", "x = 1234567;  3.14", "\t 5",
+    "नमस्ते १२३ दुनिया", "٣٤ عربى",
+    "emoji 👩‍👩‍👧 ok", "    def f():\n\n        return 0",
+    "I'll don't we've", "<|im_start|>user\nhi<|im_end|>\n",
 ]
 
 
@@ -68,7 +70,8 @@ class TemporaryTest(unittest.TestCase):
 
     def equal(self, ours, theirs, name):
         self.assertEqual((ours.dtype, ours.shape), (theirs.dtype, theirs.shape), name)
-        self.assertTrue(torch.equal(ours.view(torch.uint8), theirs.contiguous().view(torch.uint8)), name)
+        self.assertTrue(torch.equal(ours.view(torch.uint8),
+                                    theirs.contiguous().view(torch.uint8)), name)
 
     def compare_nf4(self, dense, folder, double):
         """Every key that bitsandbytes would store, byte for byte; returns the number of linears."""
@@ -79,7 +82,8 @@ class TemporaryTest(unittest.TestCase):
             codes, state = bnb.quantize_4bit(dense[name], blocksize=64, quant_type="nf4",
                                              compress_statistics=double)
             theirs = {name: codes}
-            theirs.update({f"{name}.{key}": value for key, value in state.as_dict(packed=True).items()})
+            state_entries = state.as_dict(packed=True).items()
+            theirs.update({f"{name}.{key}": value for key, value in state_entries})
             expected.update(theirs)
             meta = json.loads(bytes(ours[name + STATE].tolist()))
             reference = json.loads(bytes(theirs.pop(name + STATE).tolist()))
@@ -209,7 +213,8 @@ class SeededModel(TemporaryTest):
         tool("init", self.folder / "a", *self.SHAPES["llama3"], "max_positions=4096", "std=0.5")
         model = AutoModelForCausalLM.from_pretrained(self.folder / "a")
         rope = model.config.rope_parameters
-        self.assertEqual((rope["rope_type"], rope["rope_theta"], rope["factor"]), ("llama3", 5e5, 8))
+        self.assertEqual((rope["rope_type"], rope["rope_theta"], rope["factor"]),
+                         ("llama3", 5e5, 8))
         self.assertEqual(rope["original_max_position_embeddings"], 512)
         self.assertEqual(model.config.vocab_size, 300)
         self.assertAlmostEqual(model.model.embed_tokens.weight.std().item(), 0.5, delta=0.02)
@@ -279,12 +284,14 @@ class WrittenGguf(TemporaryTest):
         names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA if architecture == "llama"
                                          else gguf.MODEL_ARCH.QWEN2, config["num_hidden_layers"])
         for name, tensor in load_file(folder / "model.safetensors").items():
-            for site, heads in (("q_proj", "num_attention_heads"), ("k_proj", "num_key_value_heads")):
+            for site, heads in (("q_proj", "num_attention_heads"),
+                                ("k_proj", "num_key_value_heads")):
                 if architecture == "llama" and f"{site}.weight" in name:
                     rows, columns = tensor.shape
                     tensor = tensor.reshape(config[heads], 2, rows // config[heads] // 2, columns)
                     tensor = tensor.swapaxes(1, 2).reshape(rows, columns)
-            writer.add_tensor(names.get_name(name, (".weight", ".bias")), tensor.contiguous().numpy())
+            writer.add_tensor(names.get_name(name, (".weight", ".bias")),
+                              tensor.contiguous().numpy())
         if rope_factors is not None:
             writer.add_tensor("rope_freqs.weight", np.asarray(rope_factors, dtype=np.float32))
         writer.write_header_to_file()
