@@ -140,9 +140,12 @@ train_one() {
 
 evaluate() {  # one process on all cores
   local OMP_NUM_THREADS=$cores
-  "$dfmoa" eval "$base" --data "$data/heldout.jsonl" --json > "$out/eval_base.json"
-  "$dfmoa" eval "$out/tuned" --data "$data/heldout.jsonl" --json > "$out/eval_tuned.json"
-  "$dfmoa" eval "$out/single" --data "$data/heldout.jsonl" --json > "$out/eval_single.json"
+  "$dfmoa" eval "$base" --data "$data/heldout.jsonl" --exact-match \
+    --max-new-tokens 24 --json > "$out/eval_base.json"
+  "$dfmoa" eval "$out/tuned" --data "$data/heldout.jsonl" --exact-match \
+    --max-new-tokens 24 --json > "$out/eval_tuned.json"
+  "$dfmoa" eval "$out/single" --data "$data/heldout.jsonl" --exact-match \
+    --max-new-tokens 24 --json > "$out/eval_single.json"
 }
 
 generate() {
@@ -155,7 +158,7 @@ generate() {
 
 inspect() {
   "$dfmoa" inspect "$out/tuned" --json > "$out/inspect.json"
-  "$dfmoa" inspect "$out/tuned" --verify
+  "$dfmoa" inspect "$out/tuned"
   "$dfmoa" inspect "$out/tuned" --ranks
 }
 
