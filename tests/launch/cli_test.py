@@ -135,6 +135,11 @@ class Resume(CliTest):
         shutil.copytree(self.world.root / UNDISTURBED, self.world.root / name)
         return name
 
+    def resumed(self, folder, step):
+        """A run that began anew would end at the same parameters."""
+        log = (self.world.root / folder / "log.txt").read_text()
+        self.assertIn(f"resumed at step {step},", log)
+
     def test_stopping_before_and_after_the_rank_cut_changes_no_bit(self):
         for stop in (0, 3, 5):
             folder = f"r/stopped{stop}"
@@ -142,10 +147,12 @@ class Resume(CliTest):
             said = self.world.train(folder, "--resume", "auto")
             for key in ("steps", "tokens_seen", "ce", "parameters_hash"):
                 self.assertEqual(said[key], self.world.undisturbed[key], (stop, key))
+            self.resumed(folder, stop)
 
     def test_a_named_checkpoint_goes_into_another_folder(self):
         checkpoint = f"{UNDISTURBED}/checkpoints/step_00000002"
         said = self.world.train("r/branch", "--resume", checkpoint)
+        self.resumed("r/branch", 2)
         self.assertEqual(said["parameters_hash"], self.world.undisturbed["parameters_hash"])
 
     def test_a_changed_key_is_refused_by_name_unless_it_is_allowed(self):
@@ -187,6 +194,7 @@ class Resume(CliTest):
         long = ["--set", "train.steps=100000", "--steps", step + 3]
         self.assertEqual(self.world.train("r/killed", "--resume", "auto", *long)["parameters_hash"],
                          self.world.train("r/whole", *long)["parameters_hash"])
+        self.resumed("r/killed", step)
 
 
 class Content(CliTest):
