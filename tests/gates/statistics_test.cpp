@@ -32,6 +32,11 @@ TEST(LoadFigures, uneven_use_shows_in_every_figure) {
   EXPECT_EQ(figures.dead_fraction, 0.5);
 }
 
+TEST(LoadFigures, an_expert_is_dead_where_no_unit_selects_it_whatever_its_probability) {
+  const std::vector<double> unselected{3, 0.5, 0.25, 0.25, 4, 0, 4, 0, 0, 0, 4};
+  EXPECT_EQ(load_figures(unselected, {4}).dead_fraction, 0.5);
+}
+
 TEST(LoadFigures, without_any_unit_all_figures_are_zero) {
   const auto figures = load_figures(std::vector<double>(7, 0.0), {2});
   EXPECT_EQ(figures.entropy, 0);
