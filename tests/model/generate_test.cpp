@@ -1,6 +1,7 @@
 #include "src/model/generate.h"
 
 #include <limits>
+#include <set>
 
 #include "src/base/error.h"
 #include "src/data/packing.h"
@@ -57,34 +58,30 @@ struct DecodeCase {
 
 class Decode : public Generate, public testing::WithParamInterface<DecodeCase> {};
 
-/// Three unequal sequences, the middle one of which pauses for a pass.
+/// Three unequal sequences; in every later pass another one pauses, one gets several tokens at
+/// once.
 TEST_P(Decode, prefill_and_passes_equal_one_whole_forward_of_each_sequence_alone) {
   const auto model = mixture(GetParam().scope, GetParam().dtype);
-  const Generator::Prompts later{{1, 2, 3}, {4, 5}, {6, 7, 8}};
+  const std::vector<Generator::Prompts> passes{
+      kPrompts, {{}, {5}, {8}}, {{1, 2, 3}, {}, {9}}, {{4}, {6, 7}, {}}};
   DecodeCache cache(2, kPrompts.size());
   std::vector<std::vector<at::Tensor>> seen(kPrompts.size());
-  auto fed = kPrompts;
   std::vector<std::int64_t> start(kPrompts.size(), 0);
-  for (std::size_t pass = 0; pass < 4; ++pass) {
-    const auto rows = model.pack_sequences(fed, start);
-    const auto logit_TV = all_logits(model, model.hidden(rows, &cache));
+  Generator::Prompts wholes(kPrompts.size());
+  for (const auto& fed : passes) {
+    const auto logit_TV = all_logits(model, model.hidden(model.pack_sequences(fed, start), &cache));
     std::int64_t row = 0;
     for (std::size_t d = 0; d < fed.size(); ++d) {
       const auto count = static_cast<std::int64_t>(fed[d].size());
       seen[d].push_back(logit_TV.narrow(0, row, count));
       row += count;
       start[d] += count;
-      fed[d].clear();
-      if (pass == 3 || (d == 1 && pass == 1)) continue;
-      const auto next = d == 1 && pass == 2 ? 1 : pass;
-      if (next < later[d].size()) fed[d] = {later[d][next]};
+      wholes[d].insert(wholes[d].end(), fed[d].begin(), fed[d].end());
     }
   }
   for (std::size_t d = 0; d < kPrompts.size(); ++d) {
-    auto whole = kPrompts[d];
-    whole.insert(whole.end(), later[d].begin(), later[d].end());
     const auto prompt = static_cast<std::int64_t>(kPrompts[d].size());
-    const auto rows = model.pack_sequences({whole}, {0}, {{0, prompt - 1}});
+    const auto rows = model.pack_sequences({wholes[d]}, {0}, {{0, prompt - 1}});
     const auto expected = all_logits(model, model.hidden(rows));
     const auto decoded = at::cat(seen[d]);
     ASSERT_EQ(decoded.sizes(), expected.sizes());
@@ -176,6 +173,13 @@ TEST_F(Generate, draws_differ_by_seed_and_by_sequence_and_repeat) {
   EXPECT_NE(Generator(model, sampled(2), {}).run(twice, {})[0].tokens, first[0].tokens);
 }
 
+TEST_F(Generate, every_position_has_a_draw_of_its_own) {
+  auto config = sampled(1);
+  config.temperature = 1000;  // all tokens are as likely: one draw would give one token
+  const auto tokens = Generator(mixture("token"), config, {}).run({{5}}, {})[0].tokens;
+  EXPECT_GE(std::set(tokens.begin(), tokens.end()).size(), 4U);
+}
+
 TEST_F(Generate, top_k_of_one_is_greedy) {
   const auto model = mixture("token");
   auto config = sampled(5);
@@ -220,8 +224,14 @@ TEST_F(Generate, records_the_mean_gate_of_every_token_when_asked) {
     EXPECT_NEAR(sum, 1, 1e-6) << "two routers, each with gates of sum 1";
     EXPECT_EQ(result.gates[0], result.gates[5]) << "one gate for a document of scope span";
   }
-  const auto by_token = Generator(mixture("token"), greedy(), {}).run(kPrompts, {}, {}, true);
-  EXPECT_NE(by_token[0].gates[0], by_token[0].gates[5]);
+  const auto by_token = mixture("token");
+  const Generator of_tokens(by_token, greedy(), {});
+  const auto together = of_tokens.run(kPrompts, {}, {}, true);
+  const auto alone = of_tokens.run({kPrompts[2]}, {}, {}, true, 2);
+  EXPECT_NE(together[2].gates[0], together[2].gates[5]);
+  for (std::size_t e = 0; e < 3; ++e) {
+    EXPECT_NEAR(together[2].gates[0][e], alone[0].gates[0][e], 1e-6) << "of its own row";
+  }
 }
 
 TEST_F(Generate, chooses_only_ids_that_the_tokenizer_has) {

@@ -69,13 +69,13 @@ class Evaluate : public data::SmallData {
     return torch::tensor(losses, torch::kDouble);
   }
 
-  /// x is followed by y, y by z, z by the end; no block changes anything.
+  /// x is followed by y, y by z, z by a blank, that by the end; no block changes anything.
   Transformer chain() {
     auto model = std::make_shared<model::BaseModel>(*base());
     model->embedding_VD = at::zeros_like(model->embedding_VD);
     model->head_VD = at::zeros_like(model->head_VD);
-    const std::vector<std::int64_t> order{'x', 'y', 'z', data::kEndId};
-    for (std::int64_t i = 0; i < 3; ++i) {
+    const std::vector<std::int64_t> order{'x', 'y', 'z', ' ', data::kEndId};
+    for (std::int64_t i = 0; i < 4; ++i) {
       model->embedding_VD[order[static_cast<std::size_t>(i)]][i] = 1;
       model->head_VD[order[static_cast<std::size_t>(i) + 1]][i] = 10;
     }
