@@ -63,7 +63,7 @@ TEST_F(WeightFile, nf4_in_pieces_equals_nf4_at_once) {
 
 TEST_F(WeightFile, every_tensor_is_aligned_to_its_type) {
   std::vector<SourceTensor> tensors;
-  for (int i = 0; i < 6; ++i) {
+  for (int i = 0; i < 5; ++i) {  // an odd number of odd norms: 30 bytes of bf16
     tensors.push_back(counting("linear" + std::to_string(i), {9, 64}, true));
     tensors.push_back(counting("norm" + std::to_string(i), {3}, false));
   }
