@@ -162,9 +162,9 @@ Figures Trainer::figures(const StepResult& result, double ce, double norm, doubl
       {"train/learning_rate", config_.train.learning_rate * rate_share(config_.train, step_ - 1)},
       {"throughput/tokens_per_s", static_cast<double>(tokens) / seconds},
       {"memory/peak_bytes", static_cast<double>(peak_memory_bytes())},
-      {"rank/active", static_cast<double>(rank.active)},
-      {"rank/expected", rank.expected},
-      {"rank/total", static_cast<double>(rank.total)}};
+      {"rank/model/active", static_cast<double>(rank.active)},
+      {"rank/model/expected", rank.expected},
+      {"rank/model/total", static_cast<double>(rank.total)}};
   double cv = 0;
   double routers = 0;
   for (std::size_t layer = 0; layer < result.statistics.size(); ++layer) {
@@ -199,7 +199,7 @@ void Trainer::tell(const Figures& figures, double seconds_per_step) {
                                               static_cast<double>(config_.train.steps - step_));
   log_.info(base::text(
       "step ", step_, "/", config_.train.steps, "  ce ", number("train/ce", "%.4f"), "  rank ",
-      number("rank/active", "%.0f"), "/", number("rank/total", "%.0f"), "  load_cv ",
+      number("rank/model/active", "%.0f"), "/", number("rank/model/total", "%.0f"), "  load_cv ",
       number("router/mean_load_cv", "%.2f"), "  ", number("throughput/tokens_per_s", "%.0f"),
       " tok/s  eta ", left / 60, ":", left % 60 < 10 ? "0" : "", left % 60));
 }
