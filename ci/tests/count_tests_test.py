@@ -71,6 +71,13 @@ class CountTests(unittest.TestCase):
         other = count_tests.Test("s", ["fault"], "skipped", "no preload library")
         self.assertFalse(count_tests.is_allowed(other, lambda: False))
 
+    def test_a_test_of_missing_instructions_may_be_skipped_only_where_they_are_missing(self):
+        skip = count_tests.Test("s", ["unit"], "skipped", "this machine has no avx512")
+        present = count_tests.has_instructions("avx512")
+        self.assertEqual(count_tests.is_allowed(skip, lambda: True), not present)
+        unknown = count_tests.Test("s", ["unit"], "skipped", "this machine has no printer")
+        self.assertFalse(count_tests.is_allowed(unknown, lambda: True))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -5,10 +5,17 @@ namespace {
 
 using adapters::ParameterGroup;
 
-void adamw(const adapters::ParameterSet::Flat& flat, double rate, double decay,
-           const TrainConfig& config, std::int64_t updates) {
+using Flat = adapters::ParameterSet::Flat;
+
+void update(const Flat& part, double rate, double decay, const TrainConfig& config,
+            std::int64_t updates) {
+  if (part.value.numel() == 0 || rate == 0) return;
+  if (config.optimizer == "sgd") {
+    part.value.add_(part.gradient, -rate);
+    return;
+  }
   const auto steps = at::full({}, static_cast<double>(updates), at::kFloat);
-  at::_fused_adamw_({flat.value}, {flat.gradient}, {flat.moment1}, {flat.moment2}, {}, {steps},
+  at::_fused_adamw_({part.value}, {part.gradient}, {part.moment1}, {part.moment2}, {}, {steps},
                     rate, config.beta1, config.beta2, decay, config.epsilon, /*amsgrad=*/false,
                     /*maximize=*/false);
 }
@@ -18,22 +25,19 @@ void adamw(const adapters::ParameterSet::Flat& flat, double rate, double decay,
 void Optimizer::step(std::vector<model::Block>& blocks, const Rates& rates,
                      std::int64_t updates) const {
   const at::NoGradGuard no_grad;
-  const std::array<std::pair<ParameterGroup, double>, adapters::kNumParameterGroups> groups{
-      {{ParameterGroup::adapter, rates.adapter},
-       {ParameterGroup::router, rates.router},
-       {ParameterGroup::rank_gate, rates.rank_gate}}};
   for (auto& block : blocks) {
-    if (block.parameters().empty()) continue;
-    for (const auto& [group, rate] : groups) {
-      auto flat = block.parameters().flat(group);
-      if (flat.value.numel() == 0 || rate == 0) continue;
-      if (config_.optimizer == "sgd") {
-        flat.value.add_(flat.gradient, -rate);
-      } else {
-        const double decay = group == ParameterGroup::adapter ? config_.weight_decay : 0.0;
-        adamw(flat, rate, decay, config_, updates);
-      }
+    auto& parameters = block.parameters();
+    if (parameters.empty()) continue;
+    update(parameters.flat(ParameterGroup::adapter), rates.adapter, config_.weight_decay, config_,
+           updates);
+    for (const auto& router : block.adapters().routers) {
+      const auto index = parameters.index_of("router/" + router.name);
+      const double own = router.config.learning_rate;
+      update({parameters.leaves()[index], parameters.gradient(index), parameters.moment1(index),
+              parameters.moment2(index)},
+             own < 0 ? rates.adapter : own * rates.router_share, 0.0, config_, updates);
     }
+    update(parameters.flat(ParameterGroup::rank_gate), rates.rank_gate, 0.0, config_, updates);
   }
 }
 

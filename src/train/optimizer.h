@@ -9,10 +9,10 @@
 
 namespace dfmoa::train {
 
-/// Peak rates of the three parameter groups, already scheduled for one step.
+/// Learning rates of one step, already scheduled.
 struct Rates {
   double adapter = 0;
-  double router = 0;
+  double router_share = 0;  ///< share of its own peak rate that a router with one uses
   double rank_gate = 0;
 };
 
