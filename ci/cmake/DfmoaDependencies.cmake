@@ -50,6 +50,10 @@ target_include_directories(dfmoa_torch SYSTEM INTERFACE
 target_link_libraries(dfmoa_torch INTERFACE
   -Wl,--no-as-needed ${DFMOA_TORCH_DIR}/lib/libtorch_cpu.so ${DFMOA_TORCH_DIR}/lib/libc10.so
   -Wl,--as-needed Threads::Threads)
+# at::parallel_for is serial in a file compiled without OpenMP. The runtime is torch's own copy: a
+# second one would oversubscribe the cores.
+target_compile_options(dfmoa_torch INTERFACE -fopenmp)
+target_link_libraries(dfmoa_torch INTERFACE ${DFMOA_TORCH_DIR}/lib/libgomp.so.1)
 foreach(folder ${DFMOA_TORCH_RUNTIME})
   target_link_options(dfmoa_torch INTERFACE -Wl,-rpath,${folder} -Wl,-rpath-link,${folder})
 endforeach()
