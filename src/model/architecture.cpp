@@ -146,12 +146,13 @@ std::vector<float> inverse_frequencies(const Architecture& architecture) {
   const auto high = static_cast<float>(rope.high_frequency_factor);
   const auto original = static_cast<float>(rope.original_positions);
   for (auto& frequency : frequencies) {
-    const float wavelength = 2.0F * std::numbers::pi_v<float> / frequency;
+    // Reciprocals and products, not quotients: the rounding of the published implementations.
+    const float wavelength = (1.0F / frequency) * (2.0F * std::numbers::pi_v<float>);
     if (wavelength > original / low) {
       frequency /= factor;
     } else if (wavelength >= original / high) {
-      const float smooth = (original / wavelength - low) / (high - low);
-      frequency = (1.0F - smooth) * (frequency / factor) + smooth * frequency;
+      const float smooth = ((1.0F / wavelength) * original - low) / (high - low);
+      frequency = (1.0F - smooth) * frequency / factor + smooth * frequency;
     }
   }
   return frequencies;

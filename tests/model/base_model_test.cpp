@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "checkpoints/convert/convert.h"
 #include "src/base/error.h"
 #include "src/formats/json.h"
 #include "src/formats/tensor_store.h"
@@ -105,6 +106,61 @@ TEST_F(BaseModelLoading, quantised_model_is_near_the_dense_one_and_has_another_h
   const double error = ((rounded - exact).norm() / exact.norm()).item<double>();
   EXPECT_GT(error, 0.01);
   EXPECT_LT(error, 0.15);
+}
+
+TEST_F(BaseModelLoading, stored_nf4_equals_nf4_made_while_loading) {
+  ModelConfig config;
+  config.path = folder_.string();
+  config.quantize = "nf4";
+  const auto made = load_base_model(config, at::kFloat);
+  const auto stored = folder_ / "stored";
+  checkpoints::ConvertOptions options;
+  options.nf4 = true;
+  checkpoints::convert(folder_, stored, options);
+  config.quantize = "auto";
+  config.path = stored.string();
+  EXPECT_EQ(load_base_model(config, at::kFloat)->hash, made->hash);
+  options.double_quant = true;
+  checkpoints::convert(folder_, folder_ / "double", options);
+  config.path = (folder_ / "double").string();
+  const auto twice = load_base_model(config, at::kFloat);
+  const auto x = at::eye(16, at::kFloat);
+  const auto exact = made->layers[0].linears[4]->forward(x);
+  const auto rounded = twice->layers[0].linears[4]->forward(x);
+  EXPECT_FALSE(at::equal(rounded, exact));
+  EXPECT_LT(((rounded - exact).norm() / exact.norm()).item<double>(), 0.02);
+}
+
+TEST_F(BaseModelLoading, damaged_quantisation_records_are_named) {
+  checkpoints::ConvertOptions options;
+  options.nf4 = true;
+  const auto pristine = folder_ / "pristine";
+  checkpoints::convert(folder_, pristine, options);
+  const std::string victim = "model.layers.0.mlp.up_proj.weight";
+  const auto damage = [&](const std::string& ending, auto&& edit) {
+    std::filesystem::copy_file(pristine / "config.json", folder_ / "config.json",
+                               std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy_file(pristine / "model.safetensors", folder_ / "model.safetensors",
+                               std::filesystem::copy_options::overwrite_existing);
+    rewrite([&](std::string& name, std::string& bytes) {
+      if (name == victim + ending) edit(name, bytes);
+    });
+    return refusal();
+  };
+  const auto nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(contains(
+      damage(".absmax", [&](auto&, auto& bytes) { std::memcpy(bytes.data(), &nan, sizeof(nan)); }),
+      victim + ".absmax"));
+  EXPECT_TRUE(contains(damage(".quant_map", [](auto&, auto& bytes) { bytes[3] ^= 1; }),
+                       victim + ".quant_map"));
+  EXPECT_TRUE(
+      contains(damage(".absmax", [](auto& name, auto&) { name.clear(); }), victim + ".absmax"));
+  EXPECT_TRUE(contains(damage(".quant_state.bitsandbytes__nf4",
+                              [](auto&, auto& bytes) {
+                                const auto at = bytes.find("nf4");
+                                bytes.replace(at, 3, "fp4");
+                              }),
+                       victim));
 }
 
 TEST_F(BaseModelLoading, llama3_scaling_keeps_short_and_stretches_long_wavelengths) {

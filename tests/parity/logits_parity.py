@@ -1,0 +1,147 @@
+"""Logits of the program against transformers: in fp64 to 1e-9, in fp32 within twice its own error.
+
+usage: logits_parity.py LOGITS_TOOL DFMOA
+The real model is taken from the folder DFMOA_DOWNLOADS; without it those tests are skipped.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+
+TOOL = PROGRAM = None
+FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+FLOOR = 5e-5  # of fp32: logits reach 44, and 44 * 2^-23 is 5e-6 for one rounding
+TEXTS = {
+    "plain": "The capital of France is Paris, and its river is the Seine.",
+    "emoji": "family 👩‍👩‍👧 done",
+    "arabic": "می‌خواهم بروم، السلام عليكم ١٢٣",
+    "blanks": "a" + " " * 40 + "b",
+    "digits": "x  12\n7   345 ٣",
+    "nul": "before\0after",
+}
+
+
+def norm_in_its_own_type(self, hidden):
+    """transformers narrows the norm's input to fp32, also that of an fp64 model: not an oracle."""
+    variance = hidden.pow(2).mean(-1, keepdim=True)
+    return self.weight * (hidden * torch.rsqrt(variance + self.variance_epsilon))
+
+
+def exact_model(model):
+    """The same model in fp64 throughout. The rotary table stays fp32, as published."""
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = norm_in_its_own_type.__get__(module)
+    return model.double()
+
+
+def run(*words):
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def ours(model, ids, precision, folder):
+    source, target = folder / "ids", folder / "logits"
+    np.asarray(ids, dtype=np.int64).tofile(source)
+    run(TOOL, model, precision, source, target)
+    return np.fromfile(target, dtype=np.float64).reshape(len(ids), -1)
+
+
+def theirs(model, ids):
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0].to(torch.float64).numpy()
+
+
+def worst(one, two):
+    return float(np.abs(one - two).max())
+
+
+class Logits(unittest.TestCase):
+    def setUp(self):
+        self.kept = tempfile.TemporaryDirectory()
+        self.addCleanup(self.kept.cleanup)
+        self.folder = Path(self.kept.name)
+
+    def compare(self, path, texts_of_ids, own_fp32=True):
+        """fp64 to 1e-9; fp32 within twice the error of transformers' fp32 (and the floor)."""
+        single = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        fp32 = {name: theirs(single, ids) for name, ids in texts_of_ids.items()}
+        model = exact_model(single)
+        for name, ids in texts_of_ids.items():
+            exact = theirs(model, ids)
+            self.assertLess(worst(ours(path, ids, "fp64", self.folder), exact), 1e-9, name)
+            if own_fp32:
+                bound = 2 * max(worst(fp32[name], exact), FLOOR)
+                self.assertLess(worst(ours(path, ids, "fp32", self.folder), exact), bound, name)
+
+    def seeded(self, name, *options):
+        path = self.folder / name
+        run(PROGRAM, "init-model", *options, "--std", "0.2", "--seed", "3", path)
+        vocabulary = AutoModelForCausalLM.from_pretrained(path).config.vocab_size
+        ids = np.random.default_rng(7).integers(0, vocabulary, 200).tolist()
+        self.compare(path, {name: ids})
+
+    def test_nine_query_and_three_key_value_heads(self):
+        self.seeded("gqa", "--hidden", "144", "--heads", "9", "--kv-heads", "3", "--tied", "false")
+
+    def test_qwen2_biases(self):
+        self.seeded("qwen2", "--qkv-bias")
+
+    def test_llama3_rope_scaling(self):
+        self.seeded("llama3", "--llama3-scaling", "--rope-theta", "500000")
+
+    def real(self, *options):
+        folder = os.environ.get("DFMOA_DOWNLOADS", "")
+        found = sorted(Path(folder).rglob(FILE)) if folder else []
+        if not found:
+            self.skipTest(f"DFMOA_DOWNLOADS names no folder with {FILE}")
+        path = self.folder / "smollm2"
+        run(PROGRAM, "convert", *options, found[0], path)
+        return path
+
+    def test_real_model_on_difficult_texts(self):
+        path = self.real()
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        self.compare(path, {name: tokenizer(text)["input_ids"] for name, text in TEXTS.items()})
+
+    def test_real_model_on_4096_tokens(self):
+        path = self.real()
+        ids = np.random.default_rng(5).integers(3, 49152, 4096).tolist()
+        self.compare(path, {"long": ids}, own_fp32=False)
+
+    def test_real_model_in_nf4(self):
+        dense, path = self.real(), self.folder / "nf4"
+        run(PROGRAM, "convert", "--nf4", dense, path)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        ids = tokenizer(TEXTS["plain"])["input_ids"]
+        # bitsandbytes rounds the scales to bf16 in evaluation mode on a CPU
+        model = AutoModelForCausalLM.from_pretrained(path).train()
+        exact = ours(path, ids, "fp64", self.folder)
+        error = worst(theirs(model, ids), exact)
+        self.assertLess(error, 10 * FLOOR)
+        self.assertLess(worst(ours(path, ids, "fp32", self.folder), exact), 2 * max(error, FLOOR))
+        self.assertGreater(worst(ours(dense, ids, "fp64", self.folder), exact), 0.1)
+
+
+if __name__ == "__main__":
+    TOOL, PROGRAM = sys.argv[1:3]
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(Logits)
+    outcome = unittest.TextTestRunner(verbosity=2).run(suite)
+    bad = len(outcome.failures) + len(outcome.errors)
+    skipped = len(outcome.skipped)
+    print(f"{outcome.testsRun - bad - skipped} passed, {bad} failed, {skipped} skipped")
+    sys.exit(1 if bad or outcome.testsRun == 0 else 0)
