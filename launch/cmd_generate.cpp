@@ -9,7 +9,6 @@
 #include "launch/commands.h"
 #include "src/base/file.h"
 #include "src/base/text.h"
-#include "src/data/chat_template.h"
 #include "src/model/generate.h"
 #include "src/train/open_model.h"
 
@@ -20,15 +19,6 @@ std::vector<std::string> prompts_of(const Options& options) {
   if (options.has("prompt")) return {options.text("prompt")};
   if (options.has("prompts")) return base::split(base::read_file(options.text("prompts")), '\n');
   throw base::UsageError("generate: -p TEXT or --prompts FILE is missing");
-}
-
-/// A prompt as the model's chat template shows a user's turn, or the bare text.
-std::string rendered(const std::string& prompt, const train::OpenedModel& opened, bool plain) {
-  if (plain) return prompt;
-  const data::Message message{"user", prompt};
-  return data::ChatTemplate::from_directory(opened.config.model.path)
-      .render(std::span(&message, 1), /*add_generation_prompt=*/true)
-      .text;
 }
 
 /// Every token with its strongest expert: coloured on a terminal, "text{e}" elsewhere.
@@ -70,13 +60,15 @@ base::ExitCode run_generate(const Arguments& arguments) {
   const auto prompts = prompts_of(options);
   const auto opened = train::open_model(options.text("MODEL"), options.text("base"), log);
   model::Generator::Prompts tokens;
+  model::Generator::Spans spans;
   for (const auto& prompt : prompts) {
-    tokens.push_back(opened.tokenizer->encode(rendered(prompt, opened, options.has("plain")),
-                                              options.has("plain")));
+    auto encoded = opened.reader->prompt(prompt, /*as_chat=*/!options.has("plain"));
+    spans.emplace_back(encoded.span_begin, encoded.span_end);
+    tokens.push_back(std::move(encoded.token));
   }
   const model::Generator generator(*opened.model, sampling, opened.tokenizer->stop_ids(),
                                    opened.tokenizer->vocabulary());
-  const auto results = generator.run(tokens, {}, {}, options.has("show-gates"));
+  const auto results = generator.run(tokens, spans, {}, options.has("show-gates"));
   for (std::size_t i = 0; i < results.size(); ++i) {
     const auto text = opened.tokenizer->decode(results[i].tokens, /*skip_special=*/true);
     if (options.has("json")) {

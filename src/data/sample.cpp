@@ -82,6 +82,24 @@ Sample SampleReader::encode(const Document& document, const std::string& where) 
   return sample;
 }
 
+Prompt SampleReader::prompt(const std::string& text, bool as_chat) const {
+  const Message message{"user", text};
+  Document document;
+  document.is_rendered = as_chat;
+  document.prompt =
+      as_chat ? chat_template().render(std::span(&message, 1), /*add_generation_prompt=*/true).text
+              : text;
+  if (span_) document.span = span_->find(document.prompt);
+  document.pieces = {{document.prompt, false, false}};
+  Sample sample;
+  if (!as_chat) {
+    sample.token = begin_ids_;
+    sample.trained.assign(begin_ids_.size(), 0);
+  }
+  append(document.pieces[0], document, 0, sample);
+  return {std::move(sample.token), sample.span_begin, sample.span_end};
+}
+
 Sample SampleReader::read(const JsonLine& line) const {
   try {
     auto document = read_document(line, config_.prompts == "chat",

@@ -28,6 +28,13 @@ struct Sample {
   std::string completion;  ///< expected text, for exact match; empty for {"text"} and long chats
 };
 
+/// What text is generated from: the tokens before an answer, and which of them are the instruction.
+struct Prompt {
+  std::vector<std::int32_t> token;
+  std::int64_t span_begin = 0;  ///< empty range: none marked
+  std::int64_t span_end = 0;
+};
+
 /// Turns lines into samples.
 ///
 /// Prompt and completion are encoded apart: then a prompt has the same tokens here and when text is
@@ -43,6 +50,11 @@ class SampleReader {
   /// Throws ContentError "file:line: ..." for a line that is none of the four shapes, that has no
   /// token to learn, or that the tokenizer or the template refuses.
   [[nodiscard]] Sample read(const JsonLine& line) const;
+
+  /// The tokens that a line with this prompt would have before its answer. `as_chat`: the text is a
+  /// user's turn of the chat template; else it is taken as it is.
+  /// Throws ContentError where tokenizer or template refuse it.
+  [[nodiscard]] Prompt prompt(const std::string& text, bool as_chat) const;
 
   [[nodiscard]] const DataConfig& config() const { return config_; }
 

@@ -102,6 +102,23 @@ TEST_F(SampleTest, span_comes_from_the_line_else_the_shape_else_the_pattern) {
   EXPECT_EQ(sample.span_begin, sample.span_end) << "the pattern does not match";
 }
 
+TEST_F(SampleTest, prompt_has_the_tokens_that_training_puts_before_the_answer) {
+  config_.span = "(y.)";
+  const auto sample = read(R"({"prompt": "xyzab", "completion": "c"})");
+  const auto prompt = reader(config_).prompt("xyzab", /*as_chat=*/false);
+  EXPECT_EQ(prompt.token, (Ids{'x', 'y', 'z', 'a', 'b'}));
+  EXPECT_EQ(prompt.span_begin, sample.span_begin);
+  EXPECT_EQ(prompt.span_end, sample.span_end);
+  config_.chat_template = "alpaca";
+  const auto chat = read(R"({"messages": [{"role": "user", "content": "xyz"},
+      {"role": "assistant", "content": "c"}]})");
+  const auto asked = reader(config_).prompt("xyz", /*as_chat=*/true);
+  const Ids before(chat.token.begin(), chat.token.begin() + chat.prompt_tokens);
+  EXPECT_EQ(asked.token, before);
+  EXPECT_EQ(asked.span_begin, chat.span_begin);
+  EXPECT_EQ(asked.span_end, chat.span_end);
+}
+
 TEST_F(SampleTest, tokens_partly_inside_the_span_belong_to_it) {
   // " the" is one token of the bytes [1, 5).
   const auto sample = read(R"({"prompt": "x they", "completion": "c", "span": [3, 6]})");
