@@ -73,6 +73,7 @@ Manifest manifest_of(const Json& json, const fs::path& path) {
   Manifest manifest;
   try {
     check_version(json, path);
+    json.at("format_version").get_to(manifest.format);
     json.at("step").get_to(manifest.step);
     for (const auto& [name, file] : json.at("files").items()) {
       manifest.files[name] = {file.at("bytes").get<std::uint64_t>(),

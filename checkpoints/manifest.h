@@ -41,6 +41,7 @@ struct Manifest {
   std::int64_t step = 0;
   std::map<std::string, FileRecord> files;
   std::map<std::string, DatasetRecord> datasets;
+  std::string format;  ///< version that was read; empty for one that is being written
 };
 
 /// XXH3-128 over name, element type, shape and the bytes in row-major order: two datasets that
