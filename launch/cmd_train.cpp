@@ -127,8 +127,15 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
   std::signal(SIGUSR1, request_stop);
   std::signal(SIGTERM, request_stop);
   train::Trainer trainer(config, model, loader, comm, log);
-  const auto report = trainer.run({folder, options.text("resume"), options.list("allow-change"),
-                                   options.get<std::int64_t>("steps"), &stop_requested});
+  const train::RunOptions run{folder, options.text("resume"), options.list("allow-change"),
+                              options.get<std::int64_t>("steps"), &stop_requested};
+  trainer.begin(run);
+  run_folder.describe(config, comm);
+  // What every process does last lies on disk even after kill -9: `inspect --collectives` reads it.
+  if (comm.process() == 0) std::filesystem::create_directories(folder / "collectives");
+  comm.barrier("start/collectives");
+  comm.keep_ring(folder / "collectives");
+  const auto report = trainer.run(run);
   if (comm.process() == 0 && options.has("json")) print_json(folder, report);
   log.info(base::text("step ", report.steps, ": saved ", report.checkpoint.string(),
                       ", parameters ", report.parameters_hash));

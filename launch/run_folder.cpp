@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "launch/version.h"
@@ -21,10 +22,28 @@ std::string environment_json(const comm::Communicator& comm) {
   return json.dump(2) + "\n";
 }
 
+/// Runs `body` on process 0; what it throws is thrown by every process.
+void on_first_process(comm::Communicator& comm, const char* tag,
+                      const std::function<void()>& body) {
+  std::string failure;
+  base::ExitCode code = base::ExitCode::machine;
+  if (comm.process() == 0) {
+    try {
+      body();
+    } catch (const base::Error& error) {  // told to every process below
+      failure = error.what();
+      code = error.code();
+    }
+  }
+  const auto failures = comm.gather_text(failure, tag);
+  if (!failures[0].empty()) throw base::Error(code, failures[0]);
+}
+
 }  // namespace
 
 RunFolder::RunFolder(const std::filesystem::path& folder, const train::RunConfig& config,
-                     comm::Communicator& comm) {
+                     comm::Communicator& comm)
+    : folder_(folder) {
   const auto texts = comm.gather_text(config.ini(), "start/config");
   for (std::size_t p = 1; p < texts.size(); ++p) {
     if (texts[p] != texts[0]) {
@@ -33,23 +52,19 @@ RunFolder::RunFolder(const std::filesystem::path& folder, const train::RunConfig
                                         "every process needs the same file and --set"));
     }
   }
-  std::string failure;
-  base::ExitCode code = base::ExitCode::machine;
-  if (comm.process() == 0) {
-    try {
-      std::error_code error;
-      std::filesystem::create_directories(folder, error);
-      if (error) throw base::MachineError("creating " + folder.string() + ": " + error.message());
-      lock_ = std::make_unique<checkpoints::RunLock>(folder);
-      base::replace_file(folder / "config.ini", config.ini());
-      base::replace_file(folder / "environment.json", environment_json(comm));
-    } catch (const base::Error& error) {  // told to every process below
-      failure = error.what();
-      code = error.code();
-    }
-  }
-  const auto failures = comm.gather_text(failure, "start/folder");
-  if (!failures[0].empty()) throw base::Error(code, failures[0]);
+  on_first_process(comm, "start/lock", [&] {
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    if (error) throw base::MachineError("creating " + folder.string() + ": " + error.message());
+    lock_ = std::make_unique<checkpoints::RunLock>(folder);
+  });
+}
+
+void RunFolder::describe(const train::RunConfig& config, comm::Communicator& comm) const {
+  on_first_process(comm, "start/describe", [&] {
+    base::replace_file(folder_ / "config.ini", config.ini());
+    base::replace_file(folder_ / "environment.json", environment_json(comm));
+  });
 }
 
 }  // namespace dfmoa::launch

@@ -10,14 +10,20 @@
 
 namespace dfmoa::launch {
 
-/// Creates the folder, locks it and writes config.ini and environment.json on process 0.
-/// Throws on every process where one cannot, or where the processes' configurations differ.
+/// The folder of a run, locked by process 0 for as long as the object lives.
 class RunFolder {
  public:
+  /// Creates and locks the folder. Throws on every process where process 0 cannot, or where the
+  /// processes' configurations differ.
   RunFolder(const std::filesystem::path& folder, const train::RunConfig& config,
             comm::Communicator& comm);
 
+  /// Writes config.ini and environment.json: once it is certain that this configuration runs here.
+  /// Throws as the constructor does.
+  void describe(const train::RunConfig& config, comm::Communicator& comm) const;
+
  private:
+  std::filesystem::path folder_;
   std::unique_ptr<checkpoints::RunLock> lock_;
 };
 

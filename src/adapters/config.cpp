@@ -36,7 +36,7 @@ void RankGateConfig::fields(base::FieldList& list) {
   list.add("start", start, "share of the steps at which noise and penalty begin").range(0, 1);
   list.add("cut", cut, "share of the steps at which directions are removed").range(0, 1);
   list.add("strength", strength,
-           "penalty weight at the start (hard_concrete) or always (literal: of mean |m| per site)")
+           "penalty weight: hard_concrete without a budget; literal, of mean |m| per linear")
       .range(0, 1e6);
   list.add("learning_rate", learning_rate, "constant rate of the gates; -1: 10 / steps to the cut")
       .range(-1, 100);

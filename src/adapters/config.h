@@ -32,7 +32,7 @@ struct RankGateConfig {
   double budget = 0;
   double start = 0.1;
   double cut = 0.7;
-  double strength = 1.0;
+  double strength = 0.0;
   double learning_rate = -1;
 
   void fields(base::FieldList& list);

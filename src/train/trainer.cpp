@@ -5,6 +5,7 @@
 #include "checkpoints/writer.h"
 #include "src/base/error.h"
 #include "src/base/text.h"
+#include "src/train/ini.h"
 #include "src/train/schedule.h"
 #include "src/train/state.h"
 
@@ -33,7 +34,6 @@ Trainer::Trainer(const RunConfig& config, model::Transformer& model, data::Loade
 }
 
 RunReport Trainer::run(const RunOptions& options) {
-  resume(options);
   if (comm_.process() == 0) {
     metrics_ = std::make_unique<Metrics>(options.folder, config_.log.tensorboard);
   }
@@ -58,6 +58,11 @@ void Trainer::one_step(const RunOptions& options, RunReport& report) {
   const auto begin = std::chrono::steady_clock::now();
   if (rank_budget_.cuts_at(step_)) cut_rank();
   const auto rows = loader_.next_step();
+  if (loader_.cursor().skipped > skipped_lines_) {
+    skipped_lines_ = loader_.cursor().skipped;
+    log_.info(base::text(skipped_lines_,
+                         " broken lines passed over so far; the last: ", loader_.last_skipped()));
+  }
   Step step(model_, entropy_, comm_,
             {config_.train.memory == "keep", config_.train.statistics == "lag_one"});
   const model::StepKey key{static_cast<std::uint64_t>(config_.train.seed), step_,
@@ -76,8 +81,9 @@ void Trainer::one_step(const RunOptions& options, RunReport& report) {
   if (config_.train.clip > 0 && norm > config_.train.clip) {
     scale_gradients(model_.blocks(), config_.train.clip / norm);
   }
-  const double rate = config_.train.learning_rate * rate_share(config_.train, step_);
-  optimizer_.step(model_.blocks(), {rate, rate, rank_budget_.learning_rate()}, step_ + 1);
+  const double share = rate_share(config_.train, step_);
+  const double rate = config_.train.learning_rate * share;
+  optimizer_.step(model_.blocks(), {rate, share, rank_budget_.learning_rate()}, step_ + 1);
   for (std::size_t layer = 0; layer < entropy_.size(); ++layer) {
     std::size_t at = 0;
     for (std::size_t r = 0; r < entropy_[layer].size(); ++r) {
@@ -204,52 +210,59 @@ void Trainer::tell(const Figures& figures, double seconds_per_step) {
       " tok/s  eta ", left / 60, ":", left % 60 < 10 ? "0" : "", left % 60));
 }
 
-void Trainer::resume(const RunOptions& options) {
-  if (options.resume == "none") return;
+void Trainer::begin(const RunOptions& options) {
+  const auto folder = options.folder / "checkpoints";
+  const bool holds_run = std::filesystem::exists(folder) && !checkpoints::steps_in(folder).empty();
+  if (options.resume == "none" && holds_run) {
+    throw base::UsageError(
+        base::text(options.folder.string(), " already holds a run (",
+                   checkpoints::folder_name(checkpoints::steps_in(folder).back()),
+                   "): --resume auto goes on with it, --run names another folder"));
+  }
   std::optional<checkpoints::Checkpoint> checkpoint;
-  if (options.resume == "auto") {
-    const auto folder = options.folder / "checkpoints";
-    if (std::filesystem::exists(folder)) checkpoint = checkpoints::find_newest(folder, log_);
-    if (!checkpoint) {
-      log_.info("no checkpoint in " + options.folder.string() + ": a fresh run");
-      return;
-    }
-  } else {
+  if (options.resume == "auto" && holds_run) checkpoint = checkpoints::find_newest(folder, log_);
+  if (options.resume != "auto" && options.resume != "none") {
     checkpoint = checkpoints::Checkpoint::open(options.resume);
   }
-  base::with_context("resuming from " + checkpoint->folder().string(), [&] {
-    check_configuration(*checkpoint, options.allow_change);
-    match_ranks(model_, *checkpoint);
-    base::StateTree tree;
-    list(tree);
-    checkpoint->load(tree);
-    base::StateTree saved;
-    for (const auto& [name, value] : checkpoint->values()) saved.set(name, value);
-    step_ = saved.integer("train/step");
-    tokens_seen_ = saved.integer("train/tokens_seen");
-    loader_.seek(data::load_cursor(saved));
-    last_statistics_.clear();
-    std::size_t at = 0;
-    for (const auto& block : model_.blocks()) {
-      const auto size = static_cast<std::size_t>(block.statistics_size());
-      const auto from = lagged_.begin() + static_cast<std::ptrdiff_t>(at);
-      last_statistics_.emplace_back(from, from + static_cast<std::ptrdiff_t>(size));
-      at += size;
-    }
-    if (step_ == 0) last_statistics_.clear();
-    saved_step_ = options.resume == "auto" ? step_ : -1;
-    const auto processes = saved.integer("run/processes");
-    if (processes != comm_.num_processes()) {
-      log_.info(base::text("checkpoint of ", processes, " processes, now ", comm_.num_processes(),
-                           ": global batch and order unchanged, sums equal to 1e-6, not bitwise"));
-      if (config_.checkpoint.require_bitwise) {
-        throw base::ContentError(
-            "checkpoint.require_bitwise = true refuses another number of "
-            "processes");
-      }
-    }
-  });
-  log_.info(base::text("resumed at step ", step_, ", ", tokens_seen_, " tokens seen"));
+  if (checkpoint) {
+    base::with_context("resuming from " + checkpoint->folder().string(),
+                       [&] { restore(*checkpoint, options); });
+    log_.info(base::text("resumed at step ", step_, ", ", tokens_seen_, " tokens seen"));
+  } else if (options.resume == "auto") {
+    log_.info("no checkpoint in " + options.folder.string() + ": a fresh run");
+  }
+}
+
+void Trainer::restore(const checkpoints::Checkpoint& checkpoint, const RunOptions& options) {
+  check_configuration(checkpoint, options.allow_change);
+  match_ranks(model_, checkpoint);
+  base::StateTree tree;
+  list(tree);
+  checkpoint.load(tree);
+  base::StateTree saved;
+  for (const auto& [name, value] : checkpoint.values()) saved.set(name, value);
+  step_ = saved.integer("train/step");
+  tokens_seen_ = saved.integer("train/tokens_seen");
+  loader_.seek(data::load_cursor(saved));
+  skipped_lines_ = loader_.cursor().skipped;
+  last_statistics_.clear();
+  auto from = lagged_.begin();
+  for (const auto& block : model_.blocks()) {
+    const auto end = from + static_cast<std::ptrdiff_t>(block.statistics_size());
+    last_statistics_.emplace_back(from, end);
+    from = end;
+  }
+  if (step_ == 0) last_statistics_.clear();  // no step yet: lag_one begins with uniform gates
+  saved_step_ = options.resume == "auto" ? step_ : -1;
+  const auto processes = saved.integer("run/processes");
+  if (processes == comm_.num_processes()) return;
+  if (config_.checkpoint.require_bitwise) {
+    throw base::ContentError(base::text("it was saved by ", processes, " processes, now there are ",
+                                        comm_.num_processes(),
+                                        ": checkpoint.require_bitwise = true refuses that"));
+  }
+  log_.info(base::text("checkpoint of ", processes, " processes, now ", comm_.num_processes(),
+                       ": global batch and order unchanged, sums equal to 1e-6, not bitwise"));
 }
 
 void Trainer::check_configuration(const checkpoints::Checkpoint& checkpoint,
@@ -261,23 +274,18 @@ void Trainer::check_configuration(const checkpoints::Checkpoint& checkpoint,
                                         ", the checkpoint was trained on ",
                                         saved.text("base/hash")));
   }
-  std::map<std::string, std::string> before;
-  std::string section;
-  for (const auto& line : base::split(saved.text("run/config"), '\n')) {
-    if (line.front() == '[') {
-      section = line.substr(1, line.size() - 2);
-    } else {
-      const auto equals = line.find('=');
-      before[section + "." + base::trim(line.substr(0, equals))] =
-          base::trim(line.substr(equals + 1));
-    }
+  RunConfig old;
+  read_ini_text(saved.text("run/config"), checkpoint.folder().string(), old);
+  std::map<std::string, std::pair<std::string, std::string>> values;  // key -> before, now
+  for (const auto& [key, value] : old.resolved()) values[key] = {value, "(absent)"};
+  for (const auto& [key, value] : config_.resolved()) {
+    values.try_emplace(key, "(absent)", "").first->second.second = value;
   }
   std::vector<std::string> refused;
-  for (const auto& [key, value] : config_.resolved()) {
-    const auto found = before.find(key);
-    const auto old = found == before.end() ? std::string("(absent)") : found->second;
-    if (old == value) continue;
-    const auto change = base::text(key, ": ", old, " -> ", value);
+  for (const auto& [key, pair] : values) {
+    const auto& [before, now] = pair;
+    if (before == now) continue;
+    const auto change = base::text(key, ": ", before, " -> ", now);
     const bool allowed =
         RunConfig::is_free(key) ||
         std::find(allow_change.begin(), allow_change.end(), key) != allow_change.end();

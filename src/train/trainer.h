@@ -45,9 +45,13 @@ class Trainer {
   Trainer(const RunConfig& config, model::Transformer& model, data::Loader& loader,
           comm::Communicator& comm, base::Logger& log);
 
+  /// Goes to where the run stands; changes nothing on disk. Call it once, before `run`.
+  /// Throws UsageError for a folder that already holds a run, unless it is resumed; ContentError
+  /// where a checkpoint, base or configuration does not fit.
+  void begin(const RunOptions& options);
+
   /// Trains to the end of the schedule or of `options`. The last state is always saved.
-  /// Throws ContentError where a checkpoint, base or configuration does not fit, MachineError for a
-  /// loss that is not finite.
+  /// Throws MachineError for a loss that is not finite, and what the data stream throws.
   [[nodiscard]] RunReport run(const RunOptions& options);
 
  private:
@@ -56,7 +60,7 @@ class Trainer {
     bool finite = true;
     bool stop = false;
   };
-  void resume(const RunOptions& options);
+  void restore(const checkpoints::Checkpoint& checkpoint, const RunOptions& options);
   void check_configuration(const checkpoints::Checkpoint& checkpoint,
                            const std::vector<std::string>& allow_change);
   void list(base::StateTree& tree);
@@ -82,6 +86,7 @@ class Trainer {
   std::int64_t step_ = 0;
   std::int64_t tokens_seen_ = 0;
   std::int64_t saved_step_ = -1;
+  std::int64_t skipped_lines_ = 0;  ///< that were told of
 };
 
 }  // namespace dfmoa::train

@@ -57,6 +57,7 @@ class TrainerTest : public data::SmallData {
       const data::SampleReader reader(run.data, tokenizer, run.model.path);
       data::Loader loader(run.data, {run.train.micro_batches, run.train.tokens, 0}, reader, 1);
       Trainer trainer(run, mixed, loader, comm, log);
+      trainer.begin(options);
       const auto mine = trainer.run(options);
       if (comm.process() == 0) report = mine;
     });
@@ -153,6 +154,37 @@ TEST_F(TrainerTest, changed_configuration_and_base_are_refused_by_name) {
   EXPECT_EQ(train(changed, options).steps, 3);
   model::write_tiny_model(folder_, {}, 9);
   EXPECT_THROW((void)train(config(), into("run")), std::exception);
+}
+
+TEST_F(TrainerTest, fresh_run_into_a_used_folder_is_refused_and_changes_nothing) {
+  const auto first = train(config(), into("used", 2, "none"));
+  const auto sentence = formats::sentence_of<base::UsageError>(
+      [&] { (void)train(config(), into("used", 4, "none")); });
+  EXPECT_TRUE(formats::contains(sentence, "already holds a run")) << sentence;
+  EXPECT_EQ(train(config(), into("used", 2)).parameters_hash, first.parameters_hash);
+}
+
+TEST_F(TrainerTest, router_learns_at_its_own_rate) {
+  const auto router_of = [&](const std::string& rate) {
+    auto run = config();
+    run.set("router.main.init", "normal");
+    run.set("router.main.learning_rate", rate);
+    (void)train(run, into("rate" + rate, 3));
+    base::Logger log(false);
+    const auto opened = open_model(folder_ / ("rate" + rate), "", log);
+    model::Transformer fresh(model::load_base_model(run.model, at::kDouble));
+    fresh.adapt(run.plan, static_cast<std::uint64_t>(run.train.seed));
+    const auto& leaf = fresh.blocks()[0].parameters().leaf("router/main");
+    return (opened.model->blocks()[0].parameters().leaf("router/main") - leaf)
+        .abs()
+        .max()
+        .item<double>();
+  };
+  EXPECT_EQ(router_of("0"), 0.0);
+  const double slow = router_of("1e-4");
+  EXPECT_GT(slow, 0.0);
+  EXPECT_LT(slow, 3.1e-4);  // Adam moves by about its rate in each of 3 steps
+  EXPECT_GT(router_of("-1"), 3e-3);
 }
 
 TEST_F(TrainerTest, rank_cut_meets_the_budget) {
