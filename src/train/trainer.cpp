@@ -78,6 +78,24 @@ void Trainer::one_step(const RunOptions& options, RunReport& report) {
                                         "); the last checkpoint is untouched: a lower "
                                         "train.learning_rate or train.clip may help"));
   }
+  update(result, norm);
+  last_statistics_ = result.statistics;
+  std::int64_t tokens = 0;
+  for (const auto& row : rows) tokens += row.tokens();
+  tokens_seen_ += tokens;
+  step_ += 1;
+  const double seconds = seconds_since(begin);
+  report.ce = verdict.ce_sum / result.n_loss;
+  report.tokens_per_s = static_cast<double>(tokens) / seconds;
+  report.stopped = verdict.stop;
+  if (metrics_ && step_ % config_.log.every == 0) {
+    const auto all = figures(result, report.ce, norm, seconds, tokens);
+    metrics_->write(step_, all);
+    tell(all, seconds);
+  }
+}
+
+void Trainer::update(const StepResult& result, double norm) {
   if (config_.train.clip > 0 && norm > config_.train.clip) {
     scale_gradients(model_.blocks(), config_.train.clip / norm);
   }
@@ -95,20 +113,6 @@ void Trainer::one_step(const RunOptions& options, RunReport& report) {
     }
   }
   rank_budget_.dual_step(model_, step_);
-  last_statistics_ = result.statistics;
-  std::int64_t tokens = 0;
-  for (const auto& row : rows) tokens += row.tokens();
-  tokens_seen_ += tokens;
-  step_ += 1;
-  const double seconds = seconds_since(begin);
-  report.ce = verdict.ce_sum / result.n_loss;
-  report.tokens_per_s = static_cast<double>(tokens) / seconds;
-  report.stopped = verdict.stop;
-  if (metrics_ && step_ % config_.log.every == 0) {
-    const auto all = figures(result, report.ce, norm, seconds, tokens);
-    metrics_->write(step_, all);
-    tell(all, seconds);
-  }
 }
 
 Trainer::Vote Trainer::vote(double ce_sum, bool finite, bool stop) {

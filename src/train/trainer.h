@@ -66,6 +66,7 @@ class Trainer {
   void list(base::StateTree& tree);
   void save(const std::filesystem::path& folder);
   void one_step(const RunOptions& options, RunReport& report);
+  void update(const StepResult& result, double norm);
   [[nodiscard]] Vote vote(double ce_sum, bool finite, bool stop);
   void cut_rank();
   [[nodiscard]] Figures figures(const StepResult& result, double ce, double norm, double seconds,
