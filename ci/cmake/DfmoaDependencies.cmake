@@ -50,6 +50,11 @@ target_include_directories(dfmoa_torch SYSTEM INTERFACE
 target_link_libraries(dfmoa_torch INTERFACE
   -Wl,--no-as-needed ${DFMOA_TORCH_DIR}/lib/libtorch_cpu.so ${DFMOA_TORCH_DIR}/lib/libc10.so
   -Wl,--as-needed Threads::Threads)
+if(DFMOA_CUDA)  # nothing names a symbol of theirs: being loaded is what registers the device
+  target_link_libraries(dfmoa_torch INTERFACE
+    -Wl,--no-as-needed ${DFMOA_TORCH_DIR}/lib/libtorch_cuda.so ${DFMOA_TORCH_DIR}/lib/libc10_cuda.so
+    -Wl,--as-needed)
+endif()
 # at::parallel_for is serial in a file compiled without OpenMP. The runtime is torch's own copy: a
 # second one would oversubscribe the cores.
 target_compile_options(dfmoa_torch INTERFACE -fopenmp)

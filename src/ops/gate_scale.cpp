@@ -3,9 +3,9 @@
 #include <torch/library.h>
 
 #include "kernels/cpu_level.h"
-#include "kernels/gate_scale.h"
 #include "src/base/error.h"
-#include "src/base/text.h"
+#include "src/ops/gate_scale_arguments.h"
+#include "src/ops/on_device.h"
 
 namespace dfmoa::ops {
 namespace {
@@ -16,58 +16,6 @@ OptionalTensor optional(const at::Tensor& tensor) {
   return tensor.defined() ? OptionalTensor(tensor) : std::nullopt;
 }
 
-void check(bool holds, const char* name, const at::Tensor& tensor, const std::string& expected) {
-  if (holds) return;
-  throw base::ShapeError(
-      base::text("gate_scale: ", name, " is ", tensor.sizes(), ", expected ", expected));
-}
-
-/// The arguments of one call as the kernel wants them; keeps contiguous copies alive.
-template <class Real>
-class Call {
- public:
-  Call(const at::Tensor& h_TN, const OptionalTensor& gate_TG, const OptionalTensor& z_ZN,
-       const at::Tensor& column_N, const OptionalTensor& row_T, double scale)
-      : h_TN_(h_TN), column_N_(column_N.contiguous()) {
-    check(h_TN.dim() == 2 && h_TN.stride(1) == 1, "h", h_TN, "(T, N) with unit stride in N");
-    const auto tokens = h_TN.size(0);
-    const auto directions = h_TN.size(1);
-    check(column_N.numel() == directions && column_N.scalar_type() == at::kInt, "column", column_N,
-          base::text("(", directions, ") int32"));
-    shape = {tokens, directions, 1, column_N_.const_data_ptr<std::int32_t>(), nullptr};
-    inputs.h = {h_TN_.const_data_ptr<Real>(), h_TN.stride(0)};
-    inputs.scale = static_cast<Real>(scale);
-    if (gate_TG) {
-      check(gate_TG->dim() == 2 && gate_TG->size(0) == tokens, "gate", *gate_TG,
-            base::text("(", tokens, ", G)"));
-      gate_TG_ = gate_TG->contiguous();
-      inputs.w = gate_TG_.const_data_ptr<Real>();
-      shape.experts = gate_TG->size(1);
-    } else {
-      column_N_ = at::zeros_like(column_N_);  // one virtual expert owns every direction
-      shape.expert_of_direction = column_N_.const_data_ptr<std::int32_t>();
-    }
-    if (z_ZN) {
-      check(z_ZN->dim() == 2 && z_ZN->size(1) == directions, "z", *z_ZN,
-            base::text("(Z, ", directions, ")"));
-      z_ZN_ = z_ZN->contiguous();
-      inputs.z = z_ZN_.const_data_ptr<Real>();
-    }
-    if (z_ZN && row_T) {
-      check(row_T->numel() == tokens && row_T->scalar_type() == at::kInt, "row", *row_T,
-            base::text("(", tokens, ") int32"));
-      row_T_ = row_T->contiguous();
-      shape.row_of_token = row_T_.const_data_ptr<std::int32_t>();
-    }
-  }
-
-  kernels::GateScaleShape shape;
-  kernels::GateScaleInputs<Real> inputs;
-
- private:
-  at::Tensor h_TN_, column_N_, gate_TG_, z_ZN_, row_T_;
-};
-
 std::int64_t grain(std::int64_t directions) {
   return std::max<std::int64_t>(1, 65536 / std::max<std::int64_t>(directions, 1));
 }
@@ -77,7 +25,7 @@ at::Tensor forward_cpu(const at::Tensor& h_TN, const OptionalTensor& gate_TG,
                        const OptionalTensor& row_T, double scale) {
   auto out = at::empty(h_TN.sizes(), h_TN.options());
   AT_DISPATCH_FLOATING_TYPES(h_TN.scalar_type(), "gate_scale", [&] {
-    const Call<scalar_t> call(h_TN, gate_TG, z_ZN, column_N, row_T, scale);
+    const GateScaleArguments<scalar_t> call(h_TN, gate_TG, z_ZN, column_N, row_T, scale);
     const auto level = kernels::cpu_level();
     auto* data = out.data_ptr<scalar_t>();
     at::parallel_for(0, call.shape.tokens, grain(call.shape.directions),
@@ -93,13 +41,13 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward_cpu(
     const at::Tensor& q_TN, const at::Tensor& h_TN, const OptionalTensor& gate_TG,
     const OptionalTensor& z_ZN, const at::Tensor& column_N, const OptionalTensor& row_T,
     const at::Tensor& row_begin, double scale) {
-  check(q_TN.sizes() == h_TN.sizes() && q_TN.stride(1) == 1, "q", q_TN, "the shape of h");
   auto dh = at::empty(h_TN.sizes(), h_TN.options());
   auto dgate =
       gate_TG ? at::empty(gate_TG->sizes(), h_TN.options()) : at::empty({0}, h_TN.options());
   auto dz = z_ZN ? at::empty(z_ZN->sizes(), h_TN.options()) : at::empty({0}, h_TN.options());
   AT_DISPATCH_FLOATING_TYPES(h_TN.scalar_type(), "gate_scale_backward", [&] {
-    const Call<scalar_t> call(h_TN, gate_TG, z_ZN, column_N, row_T, scale);
+    const GateScaleArguments<scalar_t> call(h_TN, gate_TG, z_ZN, column_N, row_T, scale);
+    call.check_backward(q_TN, row_begin);
     const auto level = kernels::cpu_level();
     const kernels::StridedRows<const scalar_t> q{q_TN.const_data_ptr<scalar_t>(), q_TN.stride(0)};
     auto* dh_data = dh.data_ptr<scalar_t>();
@@ -111,8 +59,6 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward_cpu(
                                                               dgate_data, level);
                      });
     if (!z_ZN) return;
-    check(row_begin.numel() == z_ZN->size(0) + 1 && row_begin.scalar_type() == at::kInt,
-          "row_begin", row_begin, base::text("(", z_ZN->size(0) + 1, ") int32"));
     const auto begin_of_row = row_begin.contiguous();
     auto* dz_data = dz.data_ptr<scalar_t>();
     at::parallel_for(0, z_ZN->size(0), 1, [&](std::int64_t first, std::int64_t last) {
@@ -126,6 +72,17 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward_cpu(
 
 }  // namespace
 
+void check_gate_scale(bool holds, const char* name, const at::Tensor& tensor, const at::Tensor& h,
+                      const std::string& expected) {
+  if (tensor.device() != h.device()) {
+    throw base::ShapeError(base::text("gate_scale: ", name, " lies on ", tensor.device(), ", h on ",
+                                      h.device(), ", expected one device"));
+  }
+  if (holds) return;
+  throw base::ShapeError(
+      base::text("gate_scale: ", name, " is ", tensor.sizes(), ", expected ", expected));
+}
+
 TORCH_LIBRARY_FRAGMENT(dfmoa, library) {
   library.def(
       "gate_scale(Tensor h, Tensor? gate, Tensor? z, Tensor column, Tensor? row, float scale)"
@@ -137,6 +94,10 @@ TORCH_LIBRARY_FRAGMENT(dfmoa, library) {
 TORCH_LIBRARY_IMPL(dfmoa, CPU, library) {
   library.impl("gate_scale", forward_cpu);
   library.impl("gate_scale_backward", backward_cpu);
+}
+TORCH_LIBRARY_IMPL(dfmoa, CUDA, library) {
+  library.impl("gate_scale", cuda::gate_scale);
+  library.impl("gate_scale_backward", cuda::gate_scale_backward);
 }
 
 at::Tensor gate_scale(const at::Tensor& h_TN, const at::Tensor& gate_TG, const at::Tensor& z_ZN,

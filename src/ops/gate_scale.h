@@ -15,7 +15,7 @@ struct GateLayout {
 
 /// Shapes  h_TN (T, N) with unit stride in N, gate_TG (T, G) or undefined (= 1), z_ZN (Z, N) or
 ///         undefined (= 1) -> (T, N) contiguous.
-/// Throws  ShapeError naming the tensor that does not fit.
+/// Throws  ShapeError naming the tensor that does not fit or lies on another device.
 [[nodiscard]] at::Tensor gate_scale(const at::Tensor& h_TN, const at::Tensor& gate_TG,
                                     const at::Tensor& z_ZN, const GateLayout& layout);
 

@@ -6,6 +6,7 @@
 #include "kernels/nf4.h"
 #include "src/base/error.h"
 #include "src/base/text.h"
+#include "src/ops/on_device.h"
 
 namespace dfmoa::ops {
 namespace {
@@ -28,7 +29,26 @@ void fill(const at::Tensor& codes, const at::Tensor& absmax, std::int64_t block,
 at::Tensor nf4_dequantize_cpu(const at::Tensor& codes, const at::Tensor& absmax, std::int64_t block,
                               at::IntArrayRef shape, at::ScalarType dtype) {
   auto out = at::empty(shape, codes.options().dtype(dtype));
+  check_nf4(codes, absmax, block, out);
+  if (dtype == at::kFloat) {
+    fill<float>(codes, absmax, block, out);
+  } else if (dtype == at::kDouble) {
+    fill<double>(codes, absmax, block, out);
+  } else {
+    fill<std::uint16_t>(codes, absmax, block, out);
+  }
+  return out;
+}
+
+}  // namespace
+
+void check_nf4(const at::Tensor& codes, const at::Tensor& absmax, std::int64_t block,
+               const at::Tensor& out) {
   const auto count = out.numel();
+  if (codes.device() != absmax.device()) {
+    throw base::ShapeError(base::text("nf4_dequantize: absmax lies on ", absmax.device(),
+                                      ", codes on ", codes.device(), ", expected one device"));
+  }
   if (codes.scalar_type() != at::kByte || absmax.scalar_type() != at::kFloat || block <= 0 ||
       kPanel % block != 0 || codes.numel() != (count + 1) / 2 ||
       absmax.numel() != (count + block - 1) / block) {
@@ -36,20 +56,11 @@ at::Tensor nf4_dequantize_cpu(const at::Tensor& codes, const at::Tensor& absmax,
                                       absmax.numel(), " scales for ", count,
                                       " weights in blocks of ", block));
   }
-  if (dtype == at::kFloat) {
-    fill<float>(codes, absmax, block, out);
-  } else if (dtype == at::kDouble) {
-    fill<double>(codes, absmax, block, out);
-  } else if (dtype == at::kBFloat16) {
-    fill<std::uint16_t>(codes, absmax, block, out);
-  } else {
-    throw base::ShapeError(
-        base::text("nf4_dequantize: to ", c10::toString(dtype), ", expected fp32, bf16 or fp64"));
-  }
-  return out;
+  const auto dtype = out.scalar_type();
+  if (dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16) return;
+  throw base::ShapeError(
+      base::text("nf4_dequantize: to ", c10::toString(dtype), ", expected fp32, bf16 or fp64"));
 }
-
-}  // namespace
 
 TORCH_LIBRARY_FRAGMENT(dfmoa, library) {
   library.def(
@@ -58,6 +69,9 @@ TORCH_LIBRARY_FRAGMENT(dfmoa, library) {
 }
 TORCH_LIBRARY_IMPL(dfmoa, CPU, library) {
   library.impl("nf4_dequantize", nf4_dequantize_cpu);
+}
+TORCH_LIBRARY_IMPL(dfmoa, CUDA, library) {
+  library.impl("nf4_dequantize", cuda::nf4_dequantize);
 }
 
 at::Tensor nf4_dequantize(const at::Tensor& codes, const at::Tensor& absmax, std::int64_t block,

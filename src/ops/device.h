@@ -1,0 +1,18 @@
+// Where a run computes.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+namespace dfmoa::ops {
+
+/// The device that `train.device` names: cpu; cuda; auto, a GPU where this program can use one and
+/// the CPU elsewhere. The processes of a host take its GPUs in turn.
+/// Throws UsageError for cuda where it cannot be had, saying what is missing.
+[[nodiscard]] at::Device choose_device(const std::string& name, int process);
+
+/// For the log: "the CPU (auto: no GPU that this program can use)", "the CPU", "cuda:0".
+[[nodiscard]] std::string describe_device(const std::string& name, at::Device device);
+
+}  // namespace dfmoa::ops
