@@ -6,9 +6,11 @@
 namespace dfmoa::distributed {
 
 void GradientReduction::launch(std::int64_t layer, at::Tensor flat_gradient) {
-  comm_.all_reduce(flat_gradient.mutable_data_ptr(), flat_gradient.numel(),
-                   ops::from_torch(flat_gradient.scalar_type()), comm::Op::sum,
-                   base::text("C2/layer/", layer));
+  // A sum of one is there already: a lone process reads nothing back from its device.
+  const auto host = comm_.num_processes() > 1 ? flat_gradient.to(at::kCPU) : flat_gradient;
+  comm_.all_reduce(host.mutable_data_ptr(), host.numel(), ops::from_torch(host.scalar_type()),
+                   comm::Op::sum, base::text("C2/layer/", layer));
+  flat_gradient.copy_(host);  // nothing where it is the same tensor
 }
 
 }  // namespace dfmoa::distributed

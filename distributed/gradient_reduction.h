@@ -13,7 +13,8 @@ class GradientReduction {
  public:
   explicit GradientReduction(comm::Communicator& comm) : comm_(comm) {}
 
-  /// In place on a flat fp32 or fp64 buffer in host memory.
+  /// In place on a flat fp32 or fp64 buffer. The communicator adds in host memory: a gradient that
+  /// lies elsewhere is copied there and back.
   void launch(std::int64_t layer, at::Tensor flat_gradient);
 
  private:

@@ -28,7 +28,8 @@ class Communicator {
   [[nodiscard]] int process() const { return process_; }
   [[nodiscard]] int num_processes() const { return num_processes_; }
 
-  /// In place. f64, f32, bf16 (reduced in fp32, rounded once), i64, i32.
+  /// In place. f64, f32, bf16 (reduced in fp32, rounded once), i64, i32. In a world of one nothing
+  /// is to be added: `data` is not looked at.
   void all_reduce(void* data, std::int64_t count, base::DType dtype, Op op, std::string_view tag);
   /// `out` holds num_processes * count_each elements, in process order.
   void all_gather(const void* in, std::int64_t count_each, void* out, base::DType dtype,

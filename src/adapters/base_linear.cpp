@@ -9,6 +9,10 @@ at::Tensor apply(const at::Tensor& x_TD, const at::Tensor& weight_FD, const at::
   return bias_F.defined() ? at::addmm(bias_F, x_TD, weight_FD.t()) : at::mm(x_TD, weight_FD.t());
 }
 
+at::Tensor placed(const at::Tensor& tensor, at::Device device) {
+  return tensor.defined() ? tensor.to(device) : tensor;
+}
+
 class DenseLinear final : public BaseLinear {
  public:
   DenseLinear(at::Tensor weight_FD, at::Tensor bias_F)
@@ -19,6 +23,9 @@ class DenseLinear final : public BaseLinear {
     return apply(x_TD, weight_FD_, bias_F_);
   }
   at::Tensor backward(const at::Tensor& dy_TF) const override { return at::mm(dy_TF, weight_FD_); }
+  std::shared_ptr<const BaseLinear> to(at::Device device) const override {
+    return std::make_shared<DenseLinear>(weight_FD_.to(device), placed(bias_F_, device));
+  }
   std::int64_t bytes() const override {
     return static_cast<std::int64_t>(weight_FD_.nbytes() +
                                      (bias_F_.defined() ? bias_F_.nbytes() : 0));
@@ -43,6 +50,10 @@ class Nf4Linear final : public BaseLinear {
   }
   at::Tensor backward(const at::Tensor& dy_TF) const override {
     return at::mm(dy_TF, weight(dy_TF.scalar_type()));
+  }
+  std::shared_ptr<const BaseLinear> to(at::Device device) const override {
+    return std::make_shared<Nf4Linear>(codes_.to(device), absmax_.to(device), block_,
+                                       out_features(), in_features(), placed(bias_F_, device));
   }
   std::int64_t bytes() const override {
     return static_cast<std::int64_t>(codes_.nbytes() + absmax_.nbytes() +

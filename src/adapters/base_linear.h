@@ -17,6 +17,8 @@ class BaseLinear {
   [[nodiscard]] virtual at::Tensor forward(const at::Tensor& x_TD) const = 0;
   /// Shapes  dy_TF (T, F) -> (T, D).
   [[nodiscard]] virtual at::Tensor backward(const at::Tensor& dy_TF) const = 0;
+  /// The same linear with its weight and bias on `device`.
+  [[nodiscard]] virtual std::shared_ptr<const BaseLinear> to(at::Device device) const = 0;
   /// Bytes held for weight and bias.
   [[nodiscard]] virtual std::int64_t bytes() const = 0;
   [[nodiscard]] std::int64_t in_features() const { return in_features_; }

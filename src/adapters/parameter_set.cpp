@@ -26,9 +26,33 @@ ParameterSet::ParameterSet(std::vector<ParameterSpec> specs, at::TensorOptions o
   gradient_ = at::zeros({end}, options);
   moment1_ = at::zeros({end}, options);
   moment2_ = at::zeros({end}, options);
+  make_leaves();
+}
+
+void ParameterSet::make_leaves() {
   for (std::size_t i = 0; i < specs_.size(); ++i) {
     leaves_.push_back(view(value_, i).detach().requires_grad_());
   }
+}
+
+ParameterSet ParameterSet::on_host() const {
+  ParameterSet host;
+  if (specs_.empty()) return host;
+  host.specs_ = specs_;
+  host.offsets_ = offsets_;
+  host.value_ = value_.to(at::kCPU);
+  host.moment1_ = moment1_.to(at::kCPU);
+  host.moment2_ = moment2_.to(at::kCPU);
+  host.make_leaves();
+  return host;
+}
+
+void ParameterSet::take(const ParameterSet& other) {
+  if (specs_.empty()) return;
+  const at::NoGradGuard no_grad;
+  value_.copy_(other.value_);
+  moment1_.copy_(other.moment1_);
+  moment2_.copy_(other.moment2_);
 }
 
 at::Tensor ParameterSet::view(const at::Tensor& flat, std::size_t index) const {

@@ -51,8 +51,15 @@ class ParameterSet {
   [[nodiscard]] const at::Tensor& flat_gradient() const { return gradient_; }
   [[nodiscard]] std::int64_t count() const;
 
+  /// Values and moments in host memory, for those who save or load them; gradients are left out.
+  /// Where the set lies there already, the result shares its memory.
+  [[nodiscard]] ParameterSet on_host() const;
+  /// Takes over values and moments of a set with the same specs, wherever it lies.
+  void take(const ParameterSet& other);
+
  private:
   [[nodiscard]] at::Tensor view(const at::Tensor& flat, std::size_t index) const;
+  void make_leaves();
 
   std::vector<ParameterSpec> specs_;
   std::vector<std::int64_t> offsets_;  ///< one per spec, and the end

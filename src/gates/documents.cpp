@@ -15,7 +15,9 @@ void finish(Documents& documents, bool pooled, at::TensorOptions options) {
   }
   const auto device = options.device();
   documents.row_T = torch::tensor(row, torch::kInt).to(device);
-  documents.begin_tensor = torch::tensor(documents.begin, torch::kInt);
+  documents.begin_tensor = torch::tensor(documents.begin, torch::kInt).to(device);
+  documents.whole_tensor =
+      torch::tensor({std::int64_t{0}, documents.tokens()}, torch::kInt).to(device);
   if (!pooled) return;
   auto pool = torch::zeros({documents.count(), documents.tokens()}, torch::kDouble);
   for (std::size_t d = 0; d < count; ++d) {

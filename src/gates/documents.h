@@ -15,6 +15,7 @@ struct Documents {
   std::vector<std::int64_t> span_end;
   at::Tensor row_T;         ///< (T) int32: document of each token
   at::Tensor begin_tensor;  ///< (documents + 1) int32: `begin`
+  at::Tensor whole_tensor;  ///< (2) int32: all tokens as one row, 0 and their number
   at::Tensor pool_DT;       ///< (documents, T): row d averages the span of document d
 
   [[nodiscard]] std::int64_t count() const { return static_cast<std::int64_t>(id.size()); }

@@ -12,6 +12,13 @@ namespace {
 /// Sites of every group, as positions in kSites.
 const std::array<std::vector<std::size_t>, 4> kGroupSites{{{0, 1, 2}, {3}, {4, 5}, {6}}};
 
+/// The banks' column numbers, made on the host, go where the gates are.
+void place_columns(BlockAdapters& adapters, at::Device device) {
+  for (auto& group : adapters.groups) {
+    if (group.column_N.defined()) group.column_N = group.column_N.to(device);
+  }
+}
+
 }  // namespace
 
 bool BlockAdapters::empty() const {
@@ -29,6 +36,7 @@ Block::Block(std::int64_t layer, const Architecture& architecture, const LayerWe
 
 void Block::adapt(BlockAdapters adapters, std::uint64_t seed, at::TensorOptions options) {
   adapters_ = std::move(adapters);
+  place_columns(adapters_, options.device());
   const std::vector<adapters::GroupBank> groups(adapters_.groups.begin(), adapters_.groups.end());
   auto specs = adapters::adapter_specs(groups);
   for (const auto& router : adapters_.routers) {
@@ -63,6 +71,7 @@ void Block::adapt(BlockAdapters adapters, std::uint64_t seed, at::TensorOptions 
 void Block::replace(BlockAdapters adapters, adapters::ParameterSet parameters) {
   adapters_ = std::move(adapters);
   parameters_ = std::move(parameters);
+  if (!parameters_.empty()) place_columns(adapters_, parameters_.flat_gradient().device());
 }
 
 std::int64_t Block::statistics_size() const {
@@ -133,8 +142,8 @@ std::vector<at::Tensor> Block::group_linear(int group, const at::Tensor& x_TD, G
     const bool per_document = operand.z_ZN.defined() && pass.key.phase == RankPhase::noisy &&
                               adapters_.rank_kind != "literal";
     if (per_document) operand.row_T = pass.rows.documents.row_T;
-    operand.row_begin = per_document ? pass.rows.documents.begin_tensor
-                                     : torch::tensor({std::int64_t{0}, x_TD.size(0)}, torch::kInt);
+    operand.row_begin =
+        per_document ? pass.rows.documents.begin_tensor : pass.rows.documents.whole_tensor;
   }
   std::vector<adapters::MixtureSite> sites;
   for (const auto position : kGroupSites[static_cast<std::size_t>(group)]) {

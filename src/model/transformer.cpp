@@ -54,7 +54,7 @@ HeadResult Transformer::head(const at::Tensor& x_TD, const PackedRows& rows, dou
   HeadResult result;
   result.nll_X = loss.nll_X;
   result.best_X = loss.best_X;
-  result.ce_sum = loss.nll_X.sum().item<double>();
+  result.ce_sum = loss.nll_X.sum();
   if (want_gradient) {
     result.dx_TD = at::zeros_like(x_TD);
     result.dx_TD.index_copy_(0, rows.loss_row_X,

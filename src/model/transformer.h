@@ -24,7 +24,7 @@ struct AdapterPlan {
 };
 
 struct HeadResult {
-  double ce_sum = 0;  ///< nats, summed over the loss-bearing tokens
+  at::Tensor ce_sum;  ///< () fp64: nats, summed over the loss-bearing tokens, not yet read
   at::Tensor nll_X;   ///< (X) fp64
   at::Tensor best_X;  ///< (X) most likely token
   at::Tensor dx_TD;   ///< gradient of ce_sum * inverse_n_loss, undefined unless wanted

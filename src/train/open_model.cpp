@@ -45,7 +45,7 @@ OpenedModel open_model(const std::filesystem::path& path, const std::string& bas
     match_ranks(*opened.model, checkpoint);
     auto entropy = make_entropy(*opened.model);
     base::StateTree tree;
-    list_model(*opened.model, entropy, /*moments=*/false, tree);
+    const auto host = list_model(*opened.model, entropy, /*moments=*/false, tree);
     for (const auto& [name, entry] : tree.entries()) {
       const auto found = checkpoint.datasets().find(name);
       if (found == checkpoint.datasets().end() || found->second.shape != entry.shape ||
@@ -56,6 +56,7 @@ OpenedModel open_model(const std::filesystem::path& path, const std::string& bas
       }
       if (entry.bytes() > 0) checkpoint.read(name, entry.data);
     }
+    take_parameters(*opened.model, host);
     opened.checkpoint = checkpoint.folder();
     opened.step = checkpoint.step();
   }

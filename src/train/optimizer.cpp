@@ -14,7 +14,8 @@ void update(const Flat& part, double rate, double decay, const TrainConfig& conf
     part.value.add_(part.gradient, -rate);
     return;
   }
-  const auto steps = at::full({}, static_cast<double>(updates), at::kFloat);
+  const auto steps =
+      at::full({}, static_cast<double>(updates), part.value.options().dtype(at::kFloat));
   at::_fused_adamw_({part.value}, {part.gradient}, {part.moment1}, {part.moment2}, {}, {steps},
                     rate, config.beta1, config.beta2, decay, config.epsilon, /*amsgrad=*/false,
                     /*maximize=*/false);
@@ -41,16 +42,16 @@ void Optimizer::step(std::vector<model::Block>& blocks, const Rates& rates,
   }
 }
 
-double squared_gradient_norm(const std::vector<model::Block>& blocks) {
-  double total = 0;
+at::Tensor squared_gradient_norm(const std::vector<model::Block>& blocks) {
+  auto total = at::Tensor();
   for (const auto& block : blocks) {
     if (block.parameters().empty()) continue;
     const auto& gradient = block.parameters().flat_gradient();
-    total += at::linalg_vector_norm(gradient, 2, std::nullopt, false, at::kDouble)
-                 .square()
-                 .item<double>();
+    const auto square =
+        at::linalg_vector_norm(gradient, 2, std::nullopt, false, at::kDouble).square();
+    total = total.defined() ? total + square : square;
   }
-  return total;
+  return total.defined() ? total : at::zeros({}, at::kDouble);
 }
 
 void scale_gradients(std::vector<model::Block>& blocks, double factor) {

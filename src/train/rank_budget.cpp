@@ -66,19 +66,19 @@ bool RankBudget::penalises(std::int64_t step) const {
   return config_->kind == "literal" || (step >= start_ && step < cut_);
 }
 
-double RankBudget::penalty(const model::Transformer& model, std::int64_t step) const {
+double RankBudget::penalty(const model::Transformer& model, const RankCount& rank,
+                           std::int64_t step) const {
   if (!penalises(step)) return 0;
-  double value = 0;
   if (config_->kind == "literal") {
+    std::vector<at::Tensor> means;
     for_each_group(model, [&](const auto& block, const auto& group, std::size_t) {
       for (const auto& site : group.sites) {
         const auto m = logits_of(block, group).detach().narrow(0, site.first, site.directions());
-        value += lambda_ * m.abs().mean().template item<double>();
+        means.push_back(m.abs().mean());
       }
     });
-    return value;
+    return lambda_ * at::stack(means).sum(at::kDouble).item<double>();
   }
-  const auto rank = count_rank(model);
   const double excess =
       config_->budget > 0 ? std::max(rank.expected - config_->budget, 0.0) : rank.expected;
   return lambda_ * excess / static_cast<double>(std::max<std::int64_t>(rank.total, 1));
@@ -87,9 +87,11 @@ double RankBudget::penalty(const model::Transformer& model, std::int64_t step) c
 void RankBudget::add_gradient(model::Transformer& model, std::int64_t step) const {
   if (!penalises(step)) return;
   const at::NoGradGuard no_grad;
-  const auto rank = count_rank(model);
-  const bool slack = config_->budget > 0 && rank.expected <= config_->budget;
-  if (config_->kind == "hard_concrete" && slack) return;
+  const auto total = static_cast<double>(total_rank(model));
+  at::Tensor exceeded;  // 1 above the budget, else 0: decided where the gates are
+  if (config_->kind == "hard_concrete" && config_->budget > 0) {
+    exceeded = expected_rank(model) > config_->budget;
+  }
   for_each_group(model, [&](auto& block, const auto& group, std::size_t) {
     if (!group.rank_gated) return;
     auto& parameters = block.parameters();
@@ -97,7 +99,8 @@ void RankBudget::add_gradient(model::Transformer& model, std::int64_t step) cons
     const auto& m = logits_of(block, group);
     if (config_->kind == "hard_concrete") {
       const auto p = adapters::alive_probability(m);
-      gradient_N.add_(p * (1.0 - p), lambda_ / static_cast<double>(rank.total));
+      const auto slope_N = p * (1.0 - p);
+      gradient_N.add_(exceeded.defined() ? slope_N * exceeded : slope_N, lambda_ / total);
       return;
     }
     for (const auto& site : group.sites) {
@@ -131,16 +134,19 @@ struct Candidate {
 };
 
 at::Tensor row_norms(const at::Tensor& matrix) {
-  return at::linalg_vector_norm(matrix, 2, at::IntArrayRef{1}).to(at::kDouble);
+  return at::linalg_vector_norm(matrix, 2, at::IntArrayRef{1}).to(at::kCPU, at::kDouble);
 }
 
 /// Open directions of one group. Returns how many there are, open or not.
 std::int64_t collect(const model::Block& block, const GroupBank& group, std::size_t number,
                      std::vector<Candidate>& candidates) {
   const auto a_norm_N = row_norms(block.parameters().leaf(group.name + "/A"));
-  const auto z_N = evaluation_gates(block, group);
-  const auto p_N =
-      group.rank_gated ? adapters::alive_probability(logits_of(block, group)) : at::Tensor();
+  at::Tensor z_N;
+  at::Tensor p_N;
+  if (group.rank_gated) {
+    z_N = evaluation_gates(block, group).to(at::kCPU);
+    p_N = adapters::alive_probability(logits_of(block, group)).to(at::kCPU);
+  }
   for (std::size_t s = 0; s < group.sites.size(); ++s) {
     const auto& site = group.sites[s];
     const auto b_norm_N = row_norms(block.parameters().leaf(group.name + "/" + site.site + "/b"));

@@ -15,6 +15,18 @@ struct CutReport {
   std::int64_t after = 0;
 };
 
+/// Directions that exist, and those whose gate is open in evaluation form.
+struct RankCount {
+  std::int64_t total = 0;
+  std::int64_t active = 0;
+  double expected = 0;  ///< E[L0]; equals active for gates without noise
+};
+/// One host read.
+[[nodiscard]] RankCount count_rank(const model::Transformer& model);
+/// () fp64: `expected` of it, not yet read.
+[[nodiscard]] at::Tensor expected_rank(const model::Transformer& model);
+[[nodiscard]] std::int64_t total_rank(const model::Transformer& model);
+
 class RankBudget {
  public:
   /// Throws UsageError where adapters name more than one [rank.NAME], or cut before start.
@@ -24,9 +36,10 @@ class RankBudget {
   /// Learning rate of the gates, constant; 0 without gates.
   [[nodiscard]] double learning_rate() const;
 
-  /// Value of the penalty at the present gates; and its gradient, added once by every replica after
-  /// the reduction.
-  [[nodiscard]] double penalty(const model::Transformer& model, std::int64_t step) const;
+  /// Value of the penalty at the present gates, whose count is `rank`; and its gradient, added once
+  /// by every replica after the reduction, without a host read.
+  [[nodiscard]] double penalty(const model::Transformer& model, const RankCount& rank,
+                               std::int64_t step) const;
   void add_gradient(model::Transformer& model, std::int64_t step) const;
   /// After the optimiser's step: the penalty's weight follows the excess over the budget.
   void dual_step(const model::Transformer& model, std::int64_t step);
@@ -46,14 +59,6 @@ class RankBudget {
   std::int64_t cut_ = 0;
   double lambda_ = 0;
 };
-
-/// Directions that exist, and those whose gate is open in evaluation form.
-struct RankCount {
-  std::int64_t total = 0;
-  std::int64_t active = 0;
-  double expected = 0;  ///< E[L0]; equals active for gates without noise
-};
-[[nodiscard]] RankCount count_rank(const model::Transformer& model);
 
 /// z_N of a group in evaluation form; undefined where every gate is 1.
 [[nodiscard]] at::Tensor evaluation_gates(const model::Block& block,

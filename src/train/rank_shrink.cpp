@@ -11,31 +11,59 @@ at::Tensor evaluation_gates(const model::Block& block, const adapters::GroupBank
                                                  : adapters::hard_concrete(logit_N);
 }
 
-RankCount count_rank(const model::Transformer& model) {
+namespace {
+
+/// [active, expected] as (2) fp64 where the gates are: one element per group is summed there.
+at::Tensor open_and_expected(const model::Transformer& model) {
   const at::NoGradGuard no_grad;
-  RankCount count;
+  std::vector<at::Tensor> open;
+  std::vector<at::Tensor> expected;
+  double ungated = 0;
   for (const auto& block : model.blocks()) {
     for (const auto& group : block.adapters().groups) {
-      const auto directions = group.directions();
-      count.total += directions;
       const auto z_N = evaluation_gates(block, group);
-      const auto open = z_N.defined() ? (z_N > 0).sum().item<std::int64_t>() : directions;
-      count.active += open;
-      const bool noisy = group.rank_gated && block.adapters().rank_kind == "hard_concrete";
-      count.expected +=
+      if (!z_N.defined()) {
+        ungated += static_cast<double>(group.directions());
+        continue;
+      }
+      open.push_back((z_N > 0).sum().to(at::kDouble));
+      const bool noisy = block.adapters().rank_kind == "hard_concrete";
+      expected.push_back(
           noisy ? adapters::alive_probability(block.parameters().leaf(group.name + "/logit"))
                       .sum()
-                      .item<double>()
-                : static_cast<double>(open);
+                      .to(at::kDouble)
+                : open.back());
     }
   }
-  return count;
+  if (open.empty()) return at::full({2}, ungated, at::kDouble);
+  return at::stack({at::stack(open).sum(), at::stack(expected).sum()}).add_(ungated);
+}
+
+}  // namespace
+
+RankCount count_rank(const model::Transformer& model) {
+  const auto sums = open_and_expected(model).to(at::kCPU);
+  const auto* values = sums.const_data_ptr<double>();
+  return {total_rank(model), static_cast<std::int64_t>(values[0]), values[1]};
+}
+
+at::Tensor expected_rank(const model::Transformer& model) {
+  return open_and_expected(model)[1];
+}
+
+std::int64_t total_rank(const model::Transformer& model) {
+  std::int64_t total = 0;
+  for (const auto& block : model.blocks()) {
+    for (const auto& group : block.adapters().groups) total += group.directions();
+  }
+  return total;
 }
 
 void keep_directions(model::Block& block,
                      const std::vector<std::vector<std::vector<std::int64_t>>>& keep) {
   const at::NoGradGuard no_grad;
   const auto& old_parameters = block.parameters();
+  const auto device = old_parameters.flat_gradient().device();
   auto adapters = block.adapters();
   std::map<std::string, at::Tensor> rows_of;  // parameter name -> rows that stay
   for (std::size_t g = 0; g < adapters.groups.size(); ++g) {
@@ -43,8 +71,7 @@ void keep_directions(model::Block& block,
     std::vector<std::int64_t> group_rows;
     for (std::size_t s = 0; s < group.sites.size(); ++s) {
       auto& site = group.sites[s];
-      std::vector<std::int64_t> rank_E;
-      std::vector<std::int64_t> ids;
+      std::vector<std::int64_t> rank_E, ids;
       for (std::int64_t e = 0; e < site.experts(); ++e) {
         const auto begin = site.begin_of(e);
         const auto end = begin + site.rank_E[static_cast<std::size_t>(e)];
@@ -57,11 +84,12 @@ void keep_directions(model::Block& block,
         }
         rank_E.push_back(kept);
       }
-      rows_of[group.name + "/" + site.site + "/b"] = torch::tensor(keep[g][s], torch::kLong);
+      rows_of[group.name + "/" + site.site + "/b"] =
+          torch::tensor(keep[g][s], torch::kLong).to(device);
       site.rank_E = rank_E;
       site.direction_id_N = ids;
     }
-    rows_of[group.name + "/A"] = torch::tensor(group_rows, torch::kLong);
+    rows_of[group.name + "/A"] = torch::tensor(group_rows, torch::kLong).to(device);
     rows_of[group.name + "/logit"] = rows_of[group.name + "/A"];
     group.index();
   }

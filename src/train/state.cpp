@@ -30,9 +30,9 @@ std::string expert_name(const model::Block& block, const adapters::SiteBank& sit
   return base::text("layer/", block.layer(), "/", site.site, "/expert/", expert);
 }
 
-void list_site(const model::Block& block, const adapters::GroupBank& group,
-               const adapters::SiteBank& site, bool moments, base::StateTree& tree) {
-  const auto& parameters = block.parameters();
+void list_site(const model::Block& block, const adapters::ParameterSet& parameters,
+               const adapters::GroupBank& group, const adapters::SiteBank& site, bool moments,
+               base::StateTree& tree) {
   for (std::int64_t expert = 0; expert < site.experts(); ++expert) {
     const auto begin = site.begin_of(expert);
     const auto count = site.rank_E[static_cast<std::size_t>(expert)];
@@ -51,19 +51,31 @@ void list_site(const model::Block& block, const adapters::GroupBank& group,
 
 }  // namespace
 
-void list_model(model::Transformer& model, std::vector<BlockEntropy>& entropy, bool moments,
-                base::StateTree& tree) {
+HostParameters list_model(model::Transformer& model, std::vector<BlockEntropy>& entropy,
+                          bool moments, base::StateTree& tree) {
+  HostParameters host;
   for (auto& block : model.blocks()) {
+    host.push_back(block.parameters().on_host());
+    const auto& parameters = host.back();
     for (const auto& group : block.adapters().groups) {
-      for (const auto& site : group.sites) list_site(block, group, site, moments, tree);
+      for (const auto& site : group.sites) {
+        list_site(block, parameters, group, site, moments, tree);
+      }
     }
     const auto& routers = block.adapters().routers;
     for (std::size_t r = 0; r < routers.size(); ++r) {
       const auto name = base::text("layer/", block.layer(), "/router/", routers[r].name);
-      add_rows(tree, block.parameters(), "router/" + routers[r].name, name + "/weight", 0,
+      add_rows(tree, parameters, "router/" + routers[r].name, name + "/weight", 0,
                routers[r].experts, moments);
       entropy[static_cast<std::size_t>(block.layer())][r].list(tree, name + "/entropy");
     }
+  }
+  return host;
+}
+
+void take_parameters(model::Transformer& model, const HostParameters& parameters) {
+  for (std::size_t layer = 0; layer < parameters.size(); ++layer) {
+    model.blocks()[layer].parameters().take(parameters[layer]);
   }
 }
 
@@ -99,7 +111,7 @@ void match_ranks(model::Transformer& model, const checkpoints::Checkpoint& check
 
 std::string parameters_hash(model::Transformer& model, std::vector<BlockEntropy>& entropy) {
   base::StateTree tree;
-  list_model(model, entropy, /*moments=*/false, tree);
+  const auto host = list_model(model, entropy, /*moments=*/false, tree);
   base::Hash128 hash;
   for (const auto& [name, entry] : tree.entries()) {
     hash.add_text(name);

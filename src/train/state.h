@@ -11,11 +11,18 @@
 
 namespace dfmoa::train {
 
+/// Every block's values and moments in host memory.
+using HostParameters = std::vector<adapters::ParameterSet>;
+
 /// Entries layer/L/SITE/expert/E/{A,B,direction_id,rank_logit},
 /// layer/L/router/NAME/{weight,entropy} and, with `moments`, the same under optimizer/moment1 and
-/// optimizer/moment2. Pointers are valid until the next rank cut.
-void list_model(model::Transformer& model, std::vector<BlockEntropy>& entropy, bool moments,
-                base::StateTree& tree);
+/// optimizer/moment2. Returns the tensors in host memory that the entries point to: keep them while
+/// `tree` is used. Where the model computes there they are its own, valid until the next rank cut.
+HostParameters list_model(model::Transformer& model, std::vector<BlockEntropy>& entropy,
+                          bool moments, base::StateTree& tree);
+
+/// After a tree was loaded into: the model computes with these parameters from now on.
+void take_parameters(model::Transformer& model, const HostParameters& parameters);
 
 /// Shrinks the model's banks to the ranks that a checkpoint holds.
 /// Throws ContentError where it holds no such expert, or more directions than the configuration.

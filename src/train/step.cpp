@@ -7,19 +7,33 @@
 namespace dfmoa::train {
 namespace {
 
-using Statistics = std::vector<std::vector<double>>;
-
-Statistics zero_statistics(const model::Transformer& model) {
-  Statistics zeros;
-  for (const auto& block : model.blocks()) {
-    zeros.emplace_back(static_cast<std::size_t>(block.statistics_size()), 0.0);
+/// One number per statistic of a model, all blocks' one after the other, fp64 where the model
+/// computes: the host reads them once, in C1.
+class BlockVector {
+ public:
+  BlockVector(const model::Transformer& model, const std::vector<double>& values)
+      : all_(torch::tensor(values, torch::kDouble).to(model.base().embedding_VD.device())) {
+    for (const auto& block : model.blocks()) {
+      parts_.push_back(all_.narrow(0, size_, block.statistics_size()));
+      size_ += block.statistics_size();
+    }
   }
-  return zeros;
-}
 
-void add(std::vector<double>& total, const at::Tensor& statistics_U) {
-  const auto values = statistics_U.detach().to(at::kCPU).contiguous();
-  for (std::size_t u = 0; u < total.size(); ++u) total[u] += values.const_data_ptr<double>()[u];
+  [[nodiscard]] const at::Tensor& all() const { return all_; }
+  [[nodiscard]] at::Tensor of(const model::Block& block) const {
+    return parts_[static_cast<std::size_t>(block.layer())];
+  }
+
+ private:
+  std::int64_t size_ = 0;
+  at::Tensor all_;
+  std::vector<at::Tensor> parts_;
+};
+
+BlockVector zero_statistics(const model::Transformer& model) {
+  std::int64_t size = 0;
+  for (const auto& block : model.blocks()) size += block.statistics_size();
+  return {model, std::vector<double>(static_cast<std::size_t>(size), 0.0)};
 }
 
 }  // namespace
@@ -30,8 +44,8 @@ class Step::Walk {
   Walk(model::Transformer& model, const data::PackedRow& row, const model::StepKey& key, bool keep)
       : model_(model), rows_(model.pack(row)), key_(key), keep_(keep) {}
 
-  /// `for_backward` false: only the statistics are wanted.
-  void forward(Statistics& statistics, bool for_backward) {
+  /// Adds to `statistics` unless it is null; `for_backward` false: nothing else is wanted.
+  void forward(const BlockVector* statistics, bool for_backward) {
     const auto lowest = model_.lowest_adapted();
     auto x_TD = model_.embed(rows_);
     for (auto& block : model_.blocks()) {
@@ -39,7 +53,7 @@ class Step::Walk {
       if (above) inputs_.push_back(leaf(x_TD, block.layer()));
       const at::AutoGradMode grad_mode(above && keep_);
       auto out = block.forward(above ? inputs_.back() : x_TD, {rows_, key_});
-      add(statistics[static_cast<std::size_t>(block.layer())], out.statistics_U);
+      if (statistics != nullptr) statistics->of(block).add_(out.statistics_U.detach());
       x_TD = out.y_TD.detach();
       if (above && keep_) outputs_.push_back(std::move(out));
     }
@@ -48,14 +62,14 @@ class Step::Walk {
 
   /// Returns the CE sum. `reduce(layer)` is called after a block's gradients are complete.
   template <class Reduce>
-  double backward(double inverse_n_loss, const Statistics& kappa, Reduce&& reduce) {
+  at::Tensor backward(double inverse_n_loss, const BlockVector& kappa, Reduce&& reduce) {
     auto head = model_.head(top_TD_, rows_, inverse_n_loss, /*want_gradient=*/true);
     auto dy_TD = head.dx_TD;
     const auto lowest = model_.lowest_adapted();
     for (auto layer = static_cast<std::int64_t>(model_.blocks().size()) - 1; layer >= lowest;
          --layer) {
       auto& block = model_.blocks()[static_cast<std::size_t>(layer)];
-      dy_TD = block_backward(block, dy_TD, kappa[static_cast<std::size_t>(layer)]);
+      dy_TD = block_backward(block, dy_TD, kappa.of(block));
       if (!block.parameters().empty()) reduce(block);
     }
     return head.ce_sum;
@@ -67,7 +81,7 @@ class Step::Walk {
   }
 
   at::Tensor block_backward(model::Block& block, const at::Tensor& dy_TD,
-                            const std::vector<double>& kappa) {
+                            const at::Tensor& kappa_U) {
     const auto x_TD = inputs_.back();
     inputs_.pop_back();
     model::BlockOutput out;
@@ -82,7 +96,7 @@ class Step::Walk {
     std::vector<at::Tensor> seeds{dy_TD};
     if (out.statistics_U.requires_grad()) {  // the second root: balance terms enter here
       roots.push_back(out.statistics_U);
-      seeds.push_back(torch::tensor(kappa, torch::kDouble).to(dy_TD.device()));
+      seeds.push_back(kappa_U);
     }
     std::vector<at::Tensor> wanted;
     if (x_TD.requires_grad()) wanted.push_back(x_TD);
@@ -131,23 +145,21 @@ double Step::global_loss_tokens(std::span<const data::PackedRow> rows) const {
                                       "): expected at least one trained answer"));
 }
 
-void Step::sum_over_world(std::vector<std::vector<double>>& statistics) const {
-  std::vector<double> flat;
-  for (const auto& block : statistics) flat.insert(flat.end(), block.begin(), block.end());
-  comm_.all_reduce(flat.data(), static_cast<std::int64_t>(flat.size()), base::DType::f64,
-                   comm::Op::sum, "C1");
-  auto from = flat.begin();
-  for (auto& block : statistics) {
-    std::copy_n(from, block.size(), block.begin());
-    from += static_cast<std::ptrdiff_t>(block.size());
+std::vector<std::vector<double>> Step::sum_over_world(const at::Tensor& statistics) const {
+  const auto host = statistics.to(at::kCPU);  // the one thing of a forward that the host reads
+  auto* from = host.mutable_data_ptr<double>();
+  comm_.all_reduce(from, host.numel(), base::DType::f64, comm::Op::sum, "C1");
+  std::vector<std::vector<double>> blocks;
+  for (const auto& block : model_.blocks()) {
+    blocks.emplace_back(from, from + block.statistics_size());
+    from += block.statistics_size();
   }
+  return blocks;
 }
 
-std::vector<std::vector<double>> Step::kappa(
-    const std::vector<std::vector<double>>& statistics) const {
-  std::vector<std::vector<double>> all;
+std::vector<double> Step::kappa(const std::vector<std::vector<double>>& statistics) const {
+  std::vector<double> all;
   for (std::size_t layer = 0; layer < statistics.size(); ++layer) {
-    std::vector<double> block;
     std::size_t begin = 0;
     const auto& routers = model_.blocks()[layer].adapters().routers;
     for (std::size_t r = 0; r < routers.size(); ++r) {
@@ -156,11 +168,10 @@ std::vector<std::vector<double>> Step::kappa(
       const auto& entropy = entropy_[layer][r];
       for (const double slope :
            entropy.gradient(std::span(statistics[layer]).subspan(begin, size))) {
-        block.push_back(entropy.summed() ? slope : slope / num_routers_);
+        all.push_back(entropy.summed() ? slope : slope / num_routers_);
       }
       begin += size;
     }
-    all.push_back(std::move(block));
   }
   return all;
 }
@@ -213,35 +224,35 @@ StepResult Step::run(std::span<const data::PackedRow> rows, const model::StepKey
   }
   if (mine.empty()) mine.push_back(&empty_slot);  // no tokens, the same collectives
 
-  result.statistics = zero_statistics(model_);
-  std::vector<std::vector<double>> slopes;
+  const auto counted = zero_statistics(model_);
+  std::optional<BlockVector> slopes;
   // With one micro-batch a process the forward that backward needs gives the statistics too.
   const bool one_pass = rows.size() <= processes || options_.lag_one;
   if (options_.lag_one) {
-    slopes = kappa(last_statistics.empty() ? uniform_statistics() : last_statistics);
+    slopes.emplace(model_, kappa(last_statistics.empty() ? uniform_statistics() : last_statistics));
   } else if (!one_pass) {
     for (const auto* row : mine) {
       const at::NoGradGuard no_grad;
-      Walk(model_, *row, key, false).forward(result.statistics, /*for_backward=*/false);
+      Walk(model_, *row, key, false).forward(&counted, /*for_backward=*/false);
     }
-    sum_over_world(result.statistics);
-    slopes = kappa(result.statistics);
+    result.statistics = sum_over_world(counted.all());
+    slopes.emplace(model_, kappa(result.statistics));
   }
   distributed::GradientReduction reduction(comm_);
   for (std::size_t m = 0; m < mine.size(); ++m) {
     Walk walk(model_, *mine[m], key, options_.keep);
-    auto counted = zero_statistics(model_);
-    walk.forward(one_pass ? result.statistics : counted, /*for_backward=*/true);
+    walk.forward(one_pass ? &counted : nullptr, /*for_backward=*/true);
     if (one_pass && !options_.lag_one) {
-      sum_over_world(result.statistics);
-      slopes = kappa(result.statistics);
+      result.statistics = sum_over_world(counted.all());
+      slopes.emplace(model_, kappa(result.statistics));
     }
     const bool last = m + 1 == mine.size();
-    result.ce_sum += walk.backward(1.0 / result.n_loss, slopes, [&](model::Block& block) {
+    const auto ce = walk.backward(1.0 / result.n_loss, *slopes, [&](model::Block& block) {
       if (last) reduction.launch(block.layer(), block.parameters().flat_gradient());
     });
+    result.ce_sum = m == 0 ? ce : result.ce_sum + ce;
   }
-  if (options_.lag_one) sum_over_world(result.statistics);
+  if (options_.lag_one) result.statistics = sum_over_world(counted.all());
   result.balance = balance_value(result.statistics);
   return result;
 }

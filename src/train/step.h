@@ -24,7 +24,7 @@ struct StepOptions {
 
 /// Global figures of a step.
 struct StepResult {
-  double ce_sum = 0;   ///< of this process: C3 sums it
+  at::Tensor ce_sum;   ///< () fp64, of this process, not yet read: C3 sums it
   double n_loss = 0;   ///< global number of loss-bearing tokens
   double balance = 0;  ///< value of all balance terms at this step's statistics
   std::vector<std::vector<double>> statistics;  ///< per block, summed over the world
@@ -44,11 +44,9 @@ class Step {
 
  private:
   class Walk;
-  struct Kappa;
   [[nodiscard]] double global_loss_tokens(std::span<const data::PackedRow> rows) const;
-  void sum_over_world(std::vector<std::vector<double>>& statistics) const;
-  [[nodiscard]] std::vector<std::vector<double>> kappa(
-      const std::vector<std::vector<double>>& statistics) const;
+  [[nodiscard]] std::vector<std::vector<double>> sum_over_world(const at::Tensor& statistics) const;
+  [[nodiscard]] std::vector<double> kappa(const std::vector<std::vector<double>>& statistics) const;
   [[nodiscard]] double balance_value(const std::vector<std::vector<double>>& statistics) const;
   [[nodiscard]] std::vector<std::vector<double>> uniform_statistics() const;
 

@@ -69,9 +69,9 @@ void Trainer::one_step(const RunOptions& options, RunReport& report) {
                            rank_budget_.phase(step_)};
   auto result = step.run(rows, key, last_statistics_);
   rank_budget_.add_gradient(model_, step_);
-  const double norm = std::sqrt(squared_gradient_norm(model_.blocks()));
-  const auto verdict = vote(result.ce_sum, std::isfinite(norm) && std::isfinite(result.ce_sum),
+  const auto verdict = vote(result.ce_sum, squared_gradient_norm(model_.blocks()),
                             options.stop != nullptr && options.stop->load());
+  const double norm = verdict.gradient_norm;
   if (!verdict.finite) {
     throw base::MachineError(base::text("the loss or a gradient is not finite (gradient norm ",
                                         norm,
@@ -115,7 +115,13 @@ void Trainer::update(const StepResult& result, double norm) {
   rank_budget_.dual_step(model_, step_);
 }
 
-Trainer::Vote Trainer::vote(double ce_sum, bool finite, bool stop) {
+Trainer::Vote Trainer::vote(const at::Tensor& ce_sum_of_process, const at::Tensor& squared_norm,
+                            bool stop) {
+  // All that the host must know of forward and backward, in one read.
+  const auto read = at::stack({ce_sum_of_process, squared_norm}).to(at::kCPU);
+  double ce_sum = read.const_data_ptr<double>()[0];
+  const double norm = std::sqrt(read.const_data_ptr<double>()[1]);
+  const bool finite = std::isfinite(norm) && std::isfinite(ce_sum);
   comm_.all_reduce(&ce_sum, 1, base::DType::f64, comm::Op::sum, "C3");
   const auto hash = comm_.recorder().hash();
   std::array<std::int64_t, 4> flags{finite ? 0 : 1, stop ? 1 : 0, hash, -hash};
@@ -123,7 +129,7 @@ Trainer::Vote Trainer::vote(double ce_sum, bool finite, bool stop) {
   if (flags[2] != -flags[3]) {
     throw base::MachineError("the processes issued different collectives in this step");
   }
-  return {ce_sum, flags[0] == 0, flags[1] == 1};
+  return {ce_sum, norm, flags[0] == 0, flags[1] == 1};
 }
 
 void Trainer::cut_rank() {
@@ -132,8 +138,8 @@ void Trainer::cut_rank() {
                        report.after, " after"));
 }
 
-void Trainer::list(base::StateTree& tree) {
-  list_model(model_, entropy_, /*moments=*/true, tree);
+HostParameters Trainer::list(base::StateTree& tree) {
+  auto host = list_model(model_, entropy_, /*moments=*/true, tree);
   rank_budget_.list(tree);
   std::size_t at = 0;
   for (const auto& block : last_statistics_) {
@@ -151,11 +157,12 @@ void Trainer::list(base::StateTree& tree) {
   tree.set("base/hash", model_.base().hash);
   tree.set("run/processes", std::int64_t{comm_.num_processes()});
   tree.set("run/config", config_.ini());
+  return host;
 }
 
 void Trainer::save(const std::filesystem::path& folder) {
   base::StateTree tree;
-  list(tree);
+  const auto host = list(tree);
   base::with_context(base::text("saving step ", step_), [&] {
     checkpoints::save_checkpoint(folder, tree, step_, comm_, config_.checkpoint.retention());
   });
@@ -167,7 +174,7 @@ Figures Trainer::figures(const StepResult& result, double ce, double norm, doubl
   const auto rank = count_rank(model_);
   Figures all{
       {"train/ce", ce},
-      {"train/loss", ce + result.balance + rank_budget_.penalty(model_, step_ - 1)},
+      {"train/loss", ce + result.balance + rank_budget_.penalty(model_, rank, step_ - 1)},
       {"train/grad_norm", norm},
       {"train/learning_rate", config_.train.learning_rate * rate_share(config_.train, step_ - 1)},
       {"throughput/tokens_per_s", static_cast<double>(tokens) / seconds},
@@ -241,8 +248,9 @@ void Trainer::restore(const checkpoints::Checkpoint& checkpoint, const RunOption
   check_configuration(checkpoint, options.allow_change);
   match_ranks(model_, checkpoint);
   base::StateTree tree;
-  list(tree);
+  const auto host = list(tree);
   checkpoint.load(tree);
+  take_parameters(model_, host);
   base::StateTree saved;
   for (const auto& [name, value] : checkpoint.values()) saved.set(name, value);
   step_ = saved.integer("train/step");

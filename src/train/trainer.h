@@ -16,6 +16,7 @@
 #include "src/train/metrics.h"
 #include "src/train/optimizer.h"
 #include "src/train/rank_budget.h"
+#include "src/train/state.h"
 #include "src/train/step.h"
 
 namespace dfmoa::train {
@@ -56,18 +57,20 @@ class Trainer {
 
  private:
   struct Vote {
-    double ce_sum = 0;
+    double ce_sum = 0;  ///< of the world
+    double gradient_norm = 0;
     bool finite = true;
     bool stop = false;
   };
   void restore(const checkpoints::Checkpoint& checkpoint, const RunOptions& options);
   void check_configuration(const checkpoints::Checkpoint& checkpoint,
                            const std::vector<std::string>& allow_change);
-  void list(base::StateTree& tree);
+  [[nodiscard]] HostParameters list(base::StateTree& tree);
   void save(const std::filesystem::path& folder);
   void one_step(const RunOptions& options, RunReport& report);
   void update(const StepResult& result, double norm);
-  [[nodiscard]] Vote vote(double ce_sum, bool finite, bool stop);
+  [[nodiscard]] Vote vote(const at::Tensor& ce_sum_of_process, const at::Tensor& squared_norm,
+                          bool stop);
   void cut_rank();
   [[nodiscard]] Figures figures(const StepResult& result, double ce, double norm, double seconds,
                                 std::int64_t tokens) const;

@@ -51,6 +51,23 @@ TEST(ParameterSet, leaves_are_views_of_the_flat_value) {
   EXPECT_EQ(set.leaf("x/logit").sum().item<double>(), 0);
 }
 
+TEST(ParameterSet, on_the_host_it_is_shared_and_elsewhere_taken_over) {
+  ParameterSet set(kSpecs, at::kDouble);
+  const auto host = set.on_host();
+  EXPECT_EQ(host.leaf("router/w").const_data_ptr(), set.leaf("router/w").const_data_ptr());
+  EXPECT_EQ(host.moment2(3).const_data_ptr(), set.moment2(3).const_data_ptr());
+  ParameterSet other(kSpecs, at::kDouble);
+  {
+    const at::NoGradGuard no_grad;
+    other.leaf("x/A").fill_(2);
+    other.moment1(2).fill_(3);
+  }
+  set.take(other);
+  EXPECT_EQ(set.leaf("x/A").sum().item<double>(), 30);
+  EXPECT_EQ(set.moment1(2).sum().item<double>(), 18);
+  EXPECT_TRUE(ParameterSet().on_host().empty());
+}
+
 TEST(ParameterSet, an_update_between_a_forward_and_its_backward_raises) {
   const ParameterSet set(kSpecs, at::kDouble);
   const auto loss = set.leaf("x/A").square().sum();

@@ -31,6 +31,12 @@ TEST_P(LocalCommunicator, all_processes_hash_the_same_sequence) {
   run_local(GetParam(), tests::check_hash);
 }
 
+TEST(LocalCommunicatorOfOne, looks_at_nothing_to_reduce_it) {
+  const auto world = make_single();
+  world->all_reduce(nullptr, 3, base::DType::f64, Op::sum, "C2");  // as a device's memory would be
+  EXPECT_EQ(world->recorder().records().back().elements, 3);
+}
+
 INSTANTIATE_TEST_SUITE_P(Processes, LocalCommunicator, testing::Values(1, 2, 3, 4));
 
 std::string words_of(int processes, const std::function<void(Communicator&)>& body) {

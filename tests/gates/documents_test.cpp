@@ -22,6 +22,7 @@ TEST(Documents, tokens_know_their_document) {
   EXPECT_EQ(documents.tokens(), 8);
   EXPECT_TRUE(at::equal(documents.row_T, tests::ints({0, 0, 0, 1, 2, 2, 2, 2})));
   EXPECT_TRUE(at::equal(documents.begin_tensor, tests::ints({0, 3, 4, 8})));
+  EXPECT_TRUE(at::equal(documents.whole_tensor, tests::ints({0, 8})));
   EXPECT_FALSE(documents.pool_DT.defined());
 }
 

@@ -99,7 +99,7 @@ TEST_F(TransformerLaws, row_without_tokens_runs) {
   mixed.adapt(tiny_plan("span"), 3);
   const auto rows = mixed.pack({});
   EXPECT_EQ(mixed.hidden(rows).size(0), 0);
-  EXPECT_EQ(mixed.head(mixed.hidden(rows), rows, 1.0, true).ce_sum, 0.0);
+  EXPECT_EQ(mixed.head(mixed.hidden(rows), rows, 1.0, true).ce_sum.item<double>(), 0.0);
 }
 
 TEST_F(TransformerLaws, plans_that_match_nothing_are_refused) {
