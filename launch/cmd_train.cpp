@@ -11,6 +11,8 @@
 #include "launch/commands.h"
 #include "launch/run_folder.h"
 #include "src/base/text.h"
+#include "src/model/placement.h"
+#include "src/ops/device.h"
 #include "src/train/ini.h"
 #include "src/train/open_model.h"
 #include "src/train/trainer.h"
@@ -47,9 +49,6 @@ train::RunConfig read_config(const Options& options) {
   if (config.data.train.empty()) throw base::UsageError("configuration data.train is missing");
   if (config.plan.adapters.empty()) {
     throw base::UsageError("the configuration has no [adapter.NAME]: nothing would be trained");
-  }
-  if (config.train.device == "cuda") {
-    throw base::UsageError("train.device = cuda: this program was built without CUDA training");
   }
   return config;
 }
@@ -120,10 +119,11 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
   base::Logger log(comm.process() == 0, options.verbose());
   if (comm.process() == 0) log.add_file(folder / "log.txt");
   log.info(base::text(comm.num_processes(), " processes, ",
-                      comm::started_by_launcher() ? "mpi" : "one program", " (no GPU), transport ",
-                      config.parallel.transport, ", ", at::get_num_threads(), " threads each; ",
-                      model.trainable_parameters(), " trainable parameters on a base of ",
-                      model.base().bytes, " bytes"));
+                      comm::started_by_launcher() ? "mpi" : "one program", ", on ",
+                      ops::describe_device(config.train.device, model.base().embedding_VD.device()),
+                      ", transport ", config.parallel.transport, ", ", at::get_num_threads(),
+                      " threads each; ", model.trainable_parameters(),
+                      " trainable parameters on a base of ", model.base().bytes, " bytes"));
   std::signal(SIGUSR1, request_stop);
   std::signal(SIGTERM, request_stop);
   train::Trainer trainer(config, model, loader, comm, log);
@@ -153,9 +153,10 @@ base::ExitCode run_train(const Arguments& arguments) {
   const auto comm = make_world();
   const auto config = read_config(options);
   set_threads(comm->num_processes());
+  const auto device = ops::choose_device(config.train.device, comm->process());
 
   const auto base_model = model::load_base_model(config.model, train::compute_type(config.train));
-  model::Transformer model(base_model);
+  model::Transformer model(model::on_device(*base_model, device));
   model.adapt(config.plan, static_cast<std::uint64_t>(config.train.seed));
   const auto tokenizer = data::Tokenizer::from_directory(config.model.path);
   const data::SampleReader reader(config.data, tokenizer, config.model.path);
