@@ -26,21 +26,22 @@ class World {
   explicit World(int num_processes)
       : published_(static_cast<std::size_t>(num_processes)), waiting_for_(num_processes) {}
 
-  /// Waits until every thread has come. Throws MachineError once any of them has failed.
+  /// Waits until every thread has come. Throws MachineError once any of them has failed or ended.
   void meet() {
     std::unique_lock lock(mutex_);
     const auto round = round_;
-    if (!failed_ && --waiting_for_ == 0) {
+    if (gone_ == nullptr && --waiting_for_ == 0) {
       waiting_for_ = static_cast<int>(published_.size());
       ++round_;
       all_here_.notify_all();
     }
-    all_here_.wait(lock, [&] { return round_ != round || failed_; });
-    if (round_ == round) throw base::MachineError("another process failed and will not come");
+    all_here_.wait(lock, [&] { return round_ != round || gone_ != nullptr; });
+    if (round_ == round) throw base::MachineError(gone_);
   }
-  void fail() {
+  /// A thread will not come any more, for the reason given; the first reason stays.
+  void leave(const char* why) {
     const std::lock_guard lock(mutex_);
-    failed_ = true;
+    if (gone_ == nullptr) gone_ = why;
     all_here_.notify_all();
   }
   std::vector<Published>& published() { return published_; }
@@ -51,7 +52,7 @@ class World {
   std::vector<Published> published_;
   int waiting_for_;
   std::uint64_t round_ = 0;
-  bool failed_ = false;
+  const char* gone_ = nullptr;
 };
 
 /// Empty if all processes called the same; else both calls.
@@ -154,12 +155,13 @@ void run_local(int num_processes, const std::function<void(Communicator&)>& body
       try {
         LocalCommunicator communicator(world, process, num_processes);
         body(communicator);
+        world->leave("another process ended and will not come");
       } catch (...) {  // kept for the caller
         {
           const std::lock_guard lock(mutex);
           if (!first) first = std::current_exception();
         }
-        world->fail();
+        world->leave("another process failed and will not come");
       }
     });
   }

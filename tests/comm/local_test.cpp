@@ -85,6 +85,17 @@ TEST(LocalWorld, nobody_passes_a_collective_after_a_failure) {
   EXPECT_EQ(passed, 0);
 }
 
+TEST(LocalWorld, a_process_that_ends_too_early_frees_the_others) {
+  for (const int early : {0, 1, 2}) {
+    const auto words = words_of(3, [&](Communicator& comm) {
+      comm.barrier("once");
+      if (comm.process() != early) comm.barrier("one too many");
+    });
+    EXPECT_NE(words.find("another process ended and will not come"), std::string::npos) << words;
+    EXPECT_NE(words.find("barrier(one too many)"), std::string::npos) << words;
+  }
+}
+
 TEST(LocalWorld, both_calls_are_shown_where_they_differ) {
   EXPECT_NE(words_of(3,
                      [](Communicator& comm) {
