@@ -8,8 +8,10 @@
 
 #include "distributed/comm/local.h"
 #include "distributed/comm/mpi.h"
+#include "distributed/comm/start_check.h"
 #include "launch/commands.h"
 #include "launch/run_folder.h"
+#include "launch/version.h"
 #include "src/base/text.h"
 #include "src/model/placement.h"
 #include "src/ops/device.h"
@@ -87,8 +89,29 @@ void print_json(const std::filesystem::path& run, const train::RunReport& report
   std::cout << json.dump() << "\n";
 }
 
+std::filesystem::path folder_of(const Options& options) {
+  if (options.has("run")) return options.text("run");
+  return std::filesystem::path("runs") / std::filesystem::path(options.text("config")).stem();
+}
+
 std::unique_ptr<comm::Communicator> make_world() {
-  return comm::started_by_launcher() ? comm::make_mpi_world() : comm::make_single();
+  auto world = comm::started_by_launcher() ? comm::make_mpi_world() : comm::make_single();
+  comm::check_num_processes(world->num_processes(), ::getenv);
+  return world;
+}
+
+/// Before anything large is read: every process was asked for the same, of the same program.
+void check_command(const Options& options, const train::RunConfig& config,
+                   comm::Communicator& comm) {
+  std::string lines;
+  for (const auto& [key, value] : config.resolved()) lines += key + " = " + value + "\n";
+  lines += base::text("--run ", folder_of(options).string(), "\n--resume ", options.text("resume"),
+                      "\n--steps ", options.get<std::int64_t>("steps"), "\n--allow-change ",
+                      base::join(options.list("allow-change"), " "), "\n");
+  comm::require_alike(comm, {"the configuration", lines, base::ExitCode::usage,
+                             "every process needs the same file, --set and options"});
+  comm::require_alike(comm, {"the program", version_text(), base::ExitCode::machine,
+                             "every process needs the same build; DFMOA_CPU lowers the CPU level"});
 }
 
 void add_options(Options& options) {
@@ -105,17 +128,12 @@ void add_options(Options& options) {
       "json", "print the result as JSON");
 }
 
-std::filesystem::path folder_of(const Options& options) {
-  if (options.has("run")) return options.text("run");
-  return std::filesystem::path("runs") / std::filesystem::path(options.text("config")).stem();
-}
-
 /// Trains in the run folder until the schedule, --steps or a signal ends it.
 base::ExitCode train_in_folder(const Options& options, const train::RunConfig& config,
                                model::Transformer& model, data::Loader& loader,
                                comm::Communicator& comm) {
   const auto folder = folder_of(options);
-  const RunFolder run_folder(folder, config, comm);
+  const RunFolder run_folder(folder, comm);
   base::Logger log(comm.process() == 0, options.verbose());
   if (comm.process() == 0) log.add_file(folder / "log.txt");
   log.info(base::text(comm.num_processes(), " processes, ",
@@ -124,12 +142,12 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
                       ", transport ", config.parallel.transport, ", ", at::get_num_threads(),
                       " threads each; ", model.trainable_parameters(),
                       " trainable parameters on a base of ", model.base().bytes, " bytes"));
-  std::signal(SIGUSR1, request_stop);
-  std::signal(SIGTERM, request_stop);
   train::Trainer trainer(config, model, loader, comm, log);
   const train::RunOptions run{folder, options.text("resume"), options.list("allow-change"),
                               options.get<std::int64_t>("steps"), &stop_requested};
   trainer.begin(run);
+  comm::require_alike(comm, {"the state before the first step", trainer.summary(),
+                             base::ExitCode::machine, "do all see the same run folder?"});
   run_folder.describe(config, comm);
   // What every process does last lies on disk even after kill -9: `inspect --collectives` reads it.
   if (comm.process() == 0) std::filesystem::create_directories(folder / "collectives");
@@ -150,12 +168,20 @@ base::ExitCode run_train(const Arguments& arguments) {
   Options options("train", "Trains adapters as a configuration file says.");
   add_options(options);
   if (!options.parse(arguments)) return base::ExitCode::done;
+  if (!options.has("dry-run")) {  // a signal must not find the program unprepared while it loads
+    std::signal(SIGUSR1, request_stop);
+    std::signal(SIGTERM, request_stop);
+  }
   const auto comm = make_world();
   const auto config = read_config(options);
+  check_command(options, config, *comm);
   set_threads(comm->num_processes());
   const auto device = ops::choose_device(config.train.device, comm->process());
 
   const auto base_model = model::load_base_model(config.model, train::compute_type(config.train));
+  comm::require_alike(*comm,
+                      {"the base model", "hash " + base_model->hash + "\n", base::ExitCode::content,
+                       "every process needs the same files under model.path"});
   model::Transformer model(model::on_device(*base_model, device));
   model.adapt(config.plan, static_cast<std::uint64_t>(config.train.seed));
   const auto tokenizer = data::Tokenizer::from_directory(config.model.path);

@@ -2,9 +2,10 @@
 
 #include <unistd.h>
 
-#include <functional>
+#include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "distributed/comm/start_check.h"
 #include "launch/version.h"
 #include "src/base/error.h"
 #include "src/base/file.h"
@@ -22,46 +23,62 @@ std::string environment_json(const comm::Communicator& comm) {
   return json.dump(2) + "\n";
 }
 
-/// Runs `body` on process 0; what it throws is thrown by every process.
-void on_first_process(comm::Communicator& comm, const char* tag,
-                      const std::function<void()>& body) {
-  std::string failure;
-  base::ExitCode code = base::ExitCode::machine;
-  if (comm.process() == 0) {
-    try {
-      body();
-    } catch (const base::Error& error) {  // told to every process below
-      failure = error.what();
-      code = error.code();
-    }
+/// A file of this process in the run folder, for the time of the check.
+class ProbeFile {
+ public:
+  explicit ProbeFile(std::filesystem::path path) : path_(std::move(path)) {}
+  ProbeFile(const ProbeFile&) = delete;
+  ProbeFile& operator=(const ProbeFile&) = delete;
+  ~ProbeFile() {
+    std::error_code ignored;  // what stays is overwritten by the next start
+    std::filesystem::remove(path_, ignored);
   }
-  const auto failures = comm.gather_text(failure, tag);
-  if (!failures[0].empty()) throw base::Error(code, failures[0]);
+  void write(const std::string& content) const { base::write_file(path_, content); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// A folder of the same name on another machine's own disk would split the run, and one that
+/// cannot be written is better refused now than at the first checkpoint.
+void probe(const std::filesystem::path& folder, comm::Communicator& comm) {
+  const ProbeFile mine(folder / base::text("start.", comm.process()));
+  const auto first = folder / "start.0";
+  const auto now = std::chrono::system_clock::now().time_since_epoch().count();
+  const auto token = comm.gather_text(base::text(::getpid(), " ", now), "start/token")[0];
+  comm::on_every_process(comm, "start/write", [&] {
+    if (!std::filesystem::is_directory(folder)) {
+      throw base::MachineError(base::text("the run folder ", folder.string(),
+                                          " of process 0 is not seen here: every process needs it, "
+                                          "on a file system that they share"));
+    }
+    mine.write(token);
+  });
+  comm::on_every_process(comm, "start/read", [&] {
+    if (std::filesystem::exists(first) && base::read_file(first) == token) return;
+    throw base::MachineError(base::text("the run folder ", folder.string(),
+                                        " is another one here than that of process 0: every "
+                                        "process needs the same, on a shared file system"));
+  });
 }
 
 }  // namespace
 
-RunFolder::RunFolder(const std::filesystem::path& folder, const train::RunConfig& config,
-                     comm::Communicator& comm)
+RunFolder::RunFolder(const std::filesystem::path& folder, comm::Communicator& comm)
     : folder_(folder) {
-  const auto texts = comm.gather_text(config.ini(), "start/config");
-  for (std::size_t p = 1; p < texts.size(); ++p) {
-    if (texts[p] != texts[0]) {
-      throw base::UsageError(base::text("process ", p,
-                                        " has another configuration than process 0: "
-                                        "every process needs the same file and --set"));
-    }
-  }
-  on_first_process(comm, "start/lock", [&] {
+  comm::on_every_process(comm, "start/lock", [&] {
+    if (comm.process() != 0) return;
     std::error_code error;
     std::filesystem::create_directories(folder, error);
     if (error) throw base::MachineError("creating " + folder.string() + ": " + error.message());
     lock_ = std::make_unique<checkpoints::RunLock>(folder);
   });
+  probe(folder, comm);
 }
 
 void RunFolder::describe(const train::RunConfig& config, comm::Communicator& comm) const {
-  on_first_process(comm, "start/describe", [&] {
+  comm::on_every_process(comm, "start/describe", [&] {
+    if (comm.process() != 0) return;
     base::replace_file(folder_ / "config.ini", config.ini());
     base::replace_file(folder_ / "environment.json", environment_json(comm));
   });

@@ -13,10 +13,9 @@ namespace dfmoa::launch {
 /// The folder of a run, locked by process 0 for as long as the object lives.
 class RunFolder {
  public:
-  /// Creates and locks the folder. Throws on every process where process 0 cannot, or where the
-  /// processes' configurations differ.
-  RunFolder(const std::filesystem::path& folder, const train::RunConfig& config,
-            comm::Communicator& comm);
+  /// Creates and locks the folder. Throws MachineError on every process, naming the first that
+  /// cannot, unless process 0 can and all processes can write into the folder that it has locked.
+  RunFolder(const std::filesystem::path& folder, comm::Communicator& comm);
 
   /// Writes config.ini and environment.json: once it is certain that this configuration runs here.
   /// Throws as the constructor does.

@@ -33,6 +33,10 @@ Trainer::Trainer(const RunConfig& config, model::Transformer& model, data::Loade
   }
 }
 
+std::string Trainer::summary() {
+  return base::text("step ", step_, "\nparameters ", parameters_hash(model_, entropy_), "\n");
+}
+
 RunReport Trainer::run(const RunOptions& options) {
   if (comm_.process() == 0) {
     metrics_ = std::make_unique<Metrics>(options.folder, config_.log.tensorboard);
@@ -40,6 +44,12 @@ RunReport Trainer::run(const RunOptions& options) {
   const auto checkpoints = options.folder / "checkpoints";
   const auto last = options.stop_after >= 0 ? std::min(options.stop_after, config_.train.steps)
                                             : config_.train.steps;
+  const bool asked = options.stop != nullptr && options.stop->load();
+  if (step_ < last && !comm_.agree(!asked, "start/stop")) {
+    throw base::MachineError(
+        base::text("asked to stop at step ", step_,
+                   ", before the first step of this start: there is nothing new to save"));
+  }
   RunReport report;
   while (step_ < last && !report.stopped) {
     base::with_context(base::text("step ", step_ + 1), [&] { one_step(options, report); });

@@ -51,8 +51,13 @@ class Trainer {
   /// where a checkpoint, base or configuration does not fit.
   void begin(const RunOptions& options);
 
+  /// Step and hash of all parameters, one a line: the same on every process.
+  [[nodiscard]] std::string summary();
+
   /// Trains to the end of the schedule or of `options`. The last state is always saved.
-  /// Throws MachineError for a loss that is not finite, and what the data stream throws.
+  /// Throws MachineError for a loss that is not finite, and when it is asked to stop before its
+  /// first step: a batch system that starts such runs again would do so for ever. Throws what the
+  /// data stream throws.
   [[nodiscard]] RunReport run(const RunOptions& options);
 
  private:

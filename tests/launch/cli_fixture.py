@@ -92,6 +92,21 @@ class World:
         return json.loads(self.done("train", "-c", "a.ini", "--run", folder, "--json", *options,
                                     launcher=launcher))
 
+    def mpi(self, processes, *options):
+        """A launcher for run, done and train."""
+        return [self.mpiexec, "-n", str(processes), "--oversubscribe", "--bind-to", "none",
+                "--mca", "btl", "self,vader", "--mca", "mpi_yield_when_idle", "1", *options]
+
+    def started_by(self, launcher):
+        """Process ids of the program's processes that a running mpirun has started, in order."""
+        found = []
+        for children in pathlib.Path(f"/proc/{launcher.pid}/task").glob("*/children"):
+            for child in children.read_text(encoding="ascii").split():
+                name = pathlib.Path(f"/proc/{child}/comm")
+                if name.exists() and name.read_text(encoding="utf-8").strip() == "dfmoa":
+                    found.append(int(child))
+        return sorted(found)
+
     def start(self, folder, *options):
         """A training process of thousands of steps that has taken its first."""
         process = subprocess.Popen(
