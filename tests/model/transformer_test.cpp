@@ -102,6 +102,43 @@ TEST_F(TransformerLaws, row_without_tokens_runs) {
   EXPECT_EQ(mixed.head(mixed.hidden(rows), rows, 1.0, true).ce_sum.item<double>(), 0.0);
 }
 
+/// A document's noise is named by its number in the data, so that no cut of the work over rows and
+/// processes changes what is trained.
+TEST_F(TransformerLaws, rank_noise_follows_a_document_wherever_it_is_packed) {
+  auto mixed = load();
+  auto plan = tiny_plan("token");
+  plan.rank_gates["gate"] = {};
+  plan.adapters["mix"].rank_gate = "gate";
+  mixed.adapt(plan, 3);
+  stir(mixed);
+  const at::NoGradGuard no_grad;
+  const auto noisy = [&](const data::PackedRow& row) {
+    const auto packed = mixed.pack(row);
+    auto x_TD = mixed.embed(packed);
+    for (const auto& block : mixed.blocks()) {
+      x_TD = block.forward(x_TD, {packed, {5, 3, RankPhase::noisy}}).y_TD;
+    }
+    return x_TD;
+  };
+  auto row = row_of(kTokens);
+  row.document_id = {7, 3};
+  const auto both = noisy(row);
+  data::PackedRow second;
+  second.token_T = {kTokens.begin() + 5, kTokens.end()};
+  second.position_T = {0, 1, 2, 3};
+  second.target_T = {-1, -1, kTokens[7], kTokens[8]};
+  second.document_begin = {0, 4};
+  second.document_id = {3};
+  second.prompt_end = {1};
+  second.span_begin = {0};
+  second.span_end = {1};
+  second.task = {""};
+  second.where = {"a:2"};
+  EXPECT_TRUE(at::allclose(noisy(second), both.narrow(0, 5, 4), 0, 1e-12));
+  second.document_id = {0};
+  EXPECT_FALSE(at::allclose(noisy(second), both.narrow(0, 5, 4), 0, 1e-6)) << "noise has no effect";
+}
+
 TEST_F(TransformerLaws, plans_that_match_nothing_are_refused) {
   const auto refuse = [&](const AdapterPlan& plan) {
     auto model = load();

@@ -164,6 +164,20 @@ TEST_F(TrainerTest, fresh_run_into_a_used_folder_is_refused_and_changes_nothing)
   EXPECT_EQ(train(config(), into("used", 2)).parameters_hash, first.parameters_hash);
 }
 
+TEST_F(TrainerTest, a_stop_before_the_first_step_of_a_start_is_an_error) {
+  const std::atomic<bool> stop = true;
+  for (const int processes : {1, 3}) {
+    auto options = into("stop" + std::to_string(processes));
+    options.stop = &stop;
+    const auto sentence = formats::sentence_of<base::MachineError>(
+        [&] { (void)train(config(), options, processes); });
+    EXPECT_TRUE(formats::contains(sentence, "asked to stop at step 0")) << sentence;
+    EXPECT_FALSE(std::filesystem::exists(options.folder / "checkpoints"));
+    options.stop_after = 0;  // nothing was to be done
+    EXPECT_EQ(train(config(), options, processes).steps, 0);
+  }
+}
+
 TEST_F(TrainerTest, router_learns_at_its_own_rate) {
   const auto router_of = [&](const std::string& rate) {
     auto run = config();
@@ -194,6 +208,33 @@ TEST_F(TrainerTest, rank_cut_meets_the_budget) {
   const auto rank = count_rank(*opened.model);
   EXPECT_LE(rank.total, 50);
   EXPECT_GT(rank.total, 0);
+}
+
+/// Whole runs cannot show it: with or without a resume they pass through the same cut.
+TEST_F(TrainerTest, rank_cut_keeps_the_moments_of_what_stays) {
+  const auto run = config();
+  model::Transformer mixed(model::load_base_model(run.model, at::kDouble));
+  mixed.adapt(run.plan, 1);
+  model::stir(mixed);
+  const at::NoGradGuard no_grad;
+  for (auto& block : mixed.blocks()) {
+    auto& parameters = block.parameters();
+    for (std::size_t i = 0; i < parameters.leaves().size(); ++i) {
+      parameters.moment1(i).copy_(parameters.leaves()[i] * 2);
+      parameters.moment2(i).copy_(parameters.leaves()[i] * 3);
+    }
+  }
+  const auto report = RankBudget(run.plan, 10).cut(mixed);
+  EXPECT_EQ(report.after, 50);
+  EXPECT_LT(report.after, report.before);
+  for (auto& block : mixed.blocks()) {
+    auto& parameters = block.parameters();
+    for (std::size_t i = 0; i < parameters.leaves().size(); ++i) {
+      const auto& name = parameters.specs()[i].name;
+      EXPECT_TRUE(at::equal(parameters.moment1(i), parameters.leaves()[i] * 2)) << name;
+      EXPECT_TRUE(at::equal(parameters.moment2(i), parameters.leaves()[i] * 3)) << name;
+    }
+  }
 }
 
 TEST_F(TrainerTest, removing_closed_directions_keeps_the_logits) {
