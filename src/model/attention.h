@@ -1,4 +1,4 @@
-// Causal attention inside every document of a packed row, with or without a cache of earlier keys.
+// Attention while decoding: the keys and values of every sequence are kept.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,22 +25,12 @@ struct DecodeCache {
       : layers(static_cast<std::size_t>(num_layers), std::vector<Sequence>(num_sequences)) {}
 };
 
-/// Shapes  q_THC (T, H, C), k_TKC and v_TKC (T, KV heads, C), begin: first token of every document
-///         and the end -> (T, H * C). Scale 1/sqrt(C).
-[[nodiscard]] at::Tensor packed_attention(const at::Tensor& q_THC, const at::Tensor& k_TKC,
-                                          const at::Tensor& v_TKC,
-                                          const std::vector<std::int64_t>& begin);
-
-/// The same for new tokens of sequences whose earlier keys and values lie in `cache`, which grows.
+/// Causal attention of new tokens (T, H, C) of sequences whose earlier keys and values lie in
+/// `cache`, which grows; `begin` holds the first new token of each, and the end. -> (T, H * C).
 /// A sequence without new tokens is left as it is.
 [[nodiscard]] at::Tensor cached_attention(const at::Tensor& q_THC, const at::Tensor& k_TKC,
                                           const at::Tensor& v_TKC,
                                           const std::vector<std::int64_t>& begin,
                                           std::vector<DecodeCache::Sequence>& cache);
-
-/// Scores, mask, softmax, product over the whole row in plain ops: the oracle.
-[[nodiscard]] at::Tensor packed_attention_plain(const at::Tensor& q_THC, const at::Tensor& k_TKC,
-                                                const at::Tensor& v_TKC,
-                                                const std::vector<std::int64_t>& begin);
 
 }  // namespace dfmoa::model

@@ -3,6 +3,7 @@
 #include "src/adapters/rank_gate.h"
 #include "src/base/random.h"
 #include "src/model/families.h"
+#include "src/ops/attention.h"
 #include "src/ops/norm.h"
 #include "src/ops/swiglu.h"
 
@@ -165,7 +166,7 @@ at::Tensor Block::attention(const std::vector<at::Tensor>& qkv, const Pass& pass
   const auto k_TKC = ops::rotate(qkv[1].view({-1, a.kv_heads, a.head_dim}), pass.rows.rotary);
   const auto v_TKC = qkv[2].view({-1, a.kv_heads, a.head_dim});
   const auto& begin = pass.rows.documents.begin;
-  if (pass.cache == nullptr) return packed_attention(q_THC, k_TKC, v_TKC, begin);
+  if (pass.cache == nullptr) return ops::packed_attention(q_THC, k_TKC, v_TKC, begin);
   return cached_attention(q_THC, k_TKC, v_TKC, begin,
                           pass.cache->layers[static_cast<std::size_t>(layer_)]);
 }

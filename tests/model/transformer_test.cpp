@@ -83,17 +83,6 @@ TEST_F(TransformerLaws, gate_of_a_span_changes_its_own_document_only) {
       at::equal(mixed.hidden(mixed.pack(row_of(token))).narrow(0, 0, 3), before.narrow(0, 0, 3)));
 }
 
-TEST_F(TransformerLaws, packed_attention_equals_the_masked_plain_form) {
-  const std::vector<std::int64_t> begin{0, 5, 9};
-  for (const std::int64_t heads : {3, 9}) {
-    const auto q = random_normal({9, heads, 4}, 1.0, 1, "q");
-    const auto k = random_normal({9, 3, 4}, 1.0, 1, "k");
-    const auto v = random_normal({9, 3, 4}, 1.0, 1, "v");
-    EXPECT_TRUE(at::allclose(packed_attention(q, k, v, begin),
-                             packed_attention_plain(q, k, v, begin), 0, 1e-12));
-  }
-}
-
 TEST_F(TransformerLaws, row_without_tokens_runs) {
   auto mixed = load();
   mixed.adapt(tiny_plan("span"), 3);
