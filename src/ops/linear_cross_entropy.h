@@ -12,7 +12,7 @@ struct LinearCrossEntropy {
 };
 
 /// Shapes  x_XD (X, D) rows that bear loss, weight_VD (V, D) frozen, target_X (X) int64 in [0, V).
-/// Memory  two buffers of (min(X, chunk), V) elements, whatever X is.
+/// Memory  one buffer of (min(X, chunk), V) elements, whatever X is.
 /// Throws  ShapeError where the shapes do not fit or chunk < 1.
 [[nodiscard]] LinearCrossEntropy linear_cross_entropy(const at::Tensor& x_XD,
                                                       const at::Tensor& weight_VD,
