@@ -117,6 +117,63 @@ TEST(EntropyWeightDual, brings_a_collapsed_router_back_within_thirty_steps) {
   EXPECT_GT(entropy, target);
 }
 
+/// Descent in steps of about Adam's size, on logits whose last expert no token selects; `slope`
+/// gives the gradient. Returns how many of the 32 tokens select it in the end.
+std::int64_t tokens_that_reopen(
+    const RouterConfig& config,
+    const std::function<at::Tensor(const Selection&, const at::Tensor& logit_UE)>& slope) {
+  auto logit_UE = tests::normal({32, 4}, 1).mul_(0.1);
+  logit_UE.select(1, 3).sub_(3.0);
+  logit_UE.requires_grad_();
+  const auto users = [&] {
+    return (select(config, logit_UE).w_UE.select(1, 3) > 0).sum().item<std::int64_t>();
+  };
+  EXPECT_EQ(users(), 0);
+  for (int step = 0; step < 60; ++step) {
+    const auto grad = slope(select(config, logit_UE), logit_UE);
+    logit_UE.detach().sub_(grad / (grad.abs() + 1e-8), 0.1);  // rounding moves nothing
+  }
+  return users();
+}
+
+/// Why the statistics are those of the probability before selection.
+TEST(BalanceTerm, at_p_it_reopens_an_unselected_expert_and_at_w_it_cannot) {
+  RouterConfig config;
+  config.kind = "topk";
+  const auto term = load_entropy(kFour, -1);
+  const auto at_p = [&](const Selection& selection, const at::Tensor& logit_UE) {
+    const auto statistics = statistics_of(selection);
+    const std::span<const double> s(statistics.const_data_ptr<double>(), 11);
+    return tests::gradients({statistics}, {tests::reals(term->gradient(s))}, {logit_UE})[0];
+  };
+  const auto at_gates = [&](const at::Tensor& w_UE, const at::Tensor& logit_UE) {
+    auto statistics = at::zeros({11}, at::kDouble);
+    statistics.narrow(0, 0, 4).copy_(w_UE.detach().sum(0));
+    const std::span<const double> s(statistics.const_data_ptr<double>(), 11);
+    const auto kappa_E = tests::reals(term->gradient(s)).narrow(0, 0, 4);
+    return tests::gradients({w_UE.sum(0)}, {kappa_E}, {logit_UE})[0];
+  };
+  const auto at_w = [&](const Selection& selection, const at::Tensor& logit_UE) {
+    const auto grad = at_gates(selection.w_UE, logit_UE);
+    EXPECT_LT(grad.select(1, 3).abs().max().item<double>(), 1e-15);
+    return grad;
+  };
+  config.top_k = 2;
+  EXPECT_GT(tokens_that_reopen(config, at_p), 8);
+  EXPECT_EQ(tokens_that_reopen(config, at_w), 0);
+  // One active expert, renormalised: its gate is 1, and no expert hears anything.
+  config.top_k = 1;
+  EXPECT_GT(tokens_that_reopen(config, at_p), 4);
+  EXPECT_EQ(tokens_that_reopen(config,
+                               [&](const Selection& selection, const at::Tensor& logit_UE) {
+                                 const auto w_UE = selection.w_UE / selection.w_UE.sum(1, true);
+                                 const auto grad = at_gates(w_UE, logit_UE);
+                                 EXPECT_LT(grad.abs().max().item<double>(), 1e-12);
+                                 return grad;
+                               }),
+            0);
+}
+
 TEST(EntropyWeightFixed, lambda_never_moves) {
   EntropyWeight weight(balance_config("fixed"), 4);
   for (int step = 0; step < 10; ++step) weight.step(kCollapsed, 0.1, 0.9, 0.999);

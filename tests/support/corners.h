@@ -1,0 +1,51 @@
+// The corners of a mixture at which each of its laws has to hold.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "src/gates/config.h"
+
+namespace dfmoa::tests {
+
+struct Corner {
+  std::string name;
+  std::int64_t experts = 3;
+  std::int64_t rank = 2;
+  std::string kind = "softmax";
+  std::int64_t top_k = 1;
+  std::int64_t empty_expert = -1;  ///< an expert that has lost all its directions
+  bool closed = false;             ///< every gate is 0
+  std::int64_t tokens = 9;
+
+  [[nodiscard]] gates::RouterConfig router() const {
+    gates::RouterConfig config;
+    config.kind = kind;
+    config.top_k = top_k;
+    return config;
+  }
+};
+
+inline std::vector<Corner> corners() {
+  std::vector<Corner> all(8);
+  all[0].name = "plain";
+  all[1].name = "one_expert";
+  all[1].experts = 1;
+  all[2].name = "every_expert_selected";
+  all[2].kind = "topk";
+  all[2].top_k = 3;
+  all[3].name = "one_expert_selected";
+  all[3].kind = "topk";
+  all[4].name = "experts_of_rank_one";
+  all[4].rank = 1;
+  all[5].name = "an_expert_without_directions";
+  all[5].empty_expert = 1;
+  all[6].name = "all_gates_closed";
+  all[6].closed = true;
+  all[7].name = "no_tokens";
+  all[7].tokens = 0;
+  return all;
+}
+
+}  // namespace dfmoa::tests
