@@ -94,6 +94,12 @@ const TensorView& TensorStore::get(std::string_view name) const {
                                       base::nearest(std::string(name), names()), "')"));
 }
 
+std::vector<std::filesystem::path> TensorStore::paths() const {
+  std::vector<std::filesystem::path> all;
+  for (const auto& file : files_) all.push_back(file.path());
+  return all;
+}
+
 std::vector<std::string> TensorStore::names() const {
   std::vector<std::string> all;
   all.reserve(tensors_.size());

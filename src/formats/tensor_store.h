@@ -24,6 +24,8 @@ class TensorStore {
   [[nodiscard]] const TensorView& get(std::string_view name) const;
   /// In order of name, whatever file they lie in.
   [[nodiscard]] std::vector<std::string> names() const;
+  /// The files that hold the tensors.
+  [[nodiscard]] std::vector<std::filesystem::path> paths() const;
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
 
  private:

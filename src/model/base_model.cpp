@@ -1,6 +1,7 @@
 #include "src/model/base_model.h"
 
 #include "src/base/error.h"
+#include "src/base/hash_cache.h"
 #include "src/base/text.h"
 #include "src/model/families.h"
 #include "src/model/weights.h"
@@ -26,7 +27,27 @@ bool has_bias(const Architecture& a, std::size_t site) {
   return site == 3 ? a.o_bias : a.mlp_bias;
 }
 
+/// Where the hash of these files, computed with in this form, is kept.
+base::HashCache hash_cache(const ModelConfig& config, const formats::TensorStore& store,
+                           at::ScalarType dtype) {
+  auto files = store.paths();
+  files.push_back(std::filesystem::path(config.path) / "config.json");
+  return {base::user_cache_folder(),
+          base::text("base model 1 ", c10::toString(dtype), " quantize ", config.quantize), files};
+}
+
 }  // namespace
+
+std::int64_t num_parameters(const Architecture& a) {
+  std::int64_t layer = 2 * a.hidden;  // norms
+  const auto shapes = linear_shapes(a);
+  for (std::size_t site = 0; site < shapes.size(); ++site) {
+    const auto [out, in] = shapes[site];
+    layer += out * in + (has_bias(a, site) ? out : 0);
+  }
+  const std::int64_t tables = a.tied_head ? 1 : 2;
+  return tables * a.vocabulary * a.hidden + a.layers * layer + a.hidden;
+}
 
 void ModelConfig::fields(base::FieldList& list) {
   list.add("path", path, "base model: a folder with config.json and model.safetensors");
@@ -46,7 +67,8 @@ std::shared_ptr<const BaseModel> load_base_model(const ModelConfig& config, at::
   const auto& family = *find_family(a.model_type);
   auto store =
       std::make_shared<const formats::TensorStore>(formats::TensorStore::open(config.path));
-  WeightReader reader(store, dtype, config.quantize == "nf4");
+  const auto cache = hash_cache(config, *store, dtype);
+  WeightReader reader(store, dtype, config.quantize == "nf4", cache.find());
   model->embedding_VD = reader.dense(std::string(family.embedding), {a.vocabulary, a.hidden});
   const auto shapes = linear_shapes(a);
   for (std::int64_t layer = 0; layer < a.layers; ++layer) {
@@ -73,6 +95,8 @@ std::shared_ptr<const BaseModel> load_base_model(const ModelConfig& config, at::
   model->files = std::move(store);
   model->hash = reader.hash();
   model->bytes = reader.bytes();
+  model->hashed_bytes = reader.hashed_bytes();
+  if (model->hashed_bytes > 0) cache.store(model->hash);
   return model;
 }
 

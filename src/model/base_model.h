@@ -39,13 +39,18 @@ struct BaseModel {
   std::shared_ptr<const void> files;  ///< the mapped files that the tensors point into
   std::string hash;  ///< XXH3-128 over name, type, shape and bytes of every tensor as computed with
   std::int64_t bytes = 0;
+  std::int64_t hashed_bytes = 0;  ///< of them; 0 where the hash was kept from an earlier loading
 };
 
 /// Loads a Hugging Face directory, dense or NF4 (formats.md sections 1 and 2).
-/// `dtype` is the compute type: fp32 or fp64.
+/// `dtype` is the compute type: fp32 or fp64. The hash is kept in the user's cache folder: files of
+/// the same path, size and time of change are not read through for it again.
 /// Throws UsageError for a missing path; ContentError naming a missing, unused or misshapen tensor,
 /// or one that holds NaN or infinity.
 [[nodiscard]] std::shared_ptr<const BaseModel> load_base_model(const ModelConfig& config,
                                                                at::ScalarType dtype);
+
+/// Numbers of all tensors of such a model, whatever they are stored in; a tied head counts once.
+[[nodiscard]] std::int64_t num_parameters(const Architecture& architecture);
 
 }  // namespace dfmoa::model

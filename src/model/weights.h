@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -17,9 +18,11 @@ namespace dfmoa::model {
 
 class WeightReader {
  public:
-  /// `quantize` turns dense linears into NF4 (block 64) while reading.
+  /// `quantize` turns dense linears into NF4 (block 64) while reading. With a `known_hash`, which
+  /// an earlier reader of the same files ended with, their bytes are neither hashed nor searched
+  /// for NaN again.
   WeightReader(std::shared_ptr<const formats::TensorStore> store, at::ScalarType dtype,
-               bool quantize);
+               bool quantize, std::optional<std::string> known_hash = {});
 
   /// A dense tensor in the compute type; zero copy where the file holds that type, aligned.
   /// Throws ContentError if it is missing, misshapen, of a quantised type, or not finite.
@@ -36,7 +39,9 @@ class WeightReader {
   void finish(const std::vector<std::string_view>& ignored) const;
 
   [[nodiscard]] std::int64_t bytes() const { return bytes_; }
-  [[nodiscard]] std::string hash() const { return hash_.hex(); }
+  /// Of `bytes` those that were hashed: all, or none where the hash was known.
+  [[nodiscard]] std::int64_t hashed_bytes() const { return known_hash_ ? 0 : bytes_; }
+  [[nodiscard]] std::string hash() const { return known_hash_ ? *known_hash_ : hash_.hex(); }
 
  private:
   [[nodiscard]] const formats::TensorView& use(const std::string& name);
@@ -50,10 +55,12 @@ class WeightReader {
                                                                       const at::Tensor& weight_FD,
                                                                       const at::Tensor& bias_F);
   void count(const std::string& name, const at::Tensor& tensor);
+  [[nodiscard]] bool is_finite(const at::Tensor& tensor) const;
 
   std::shared_ptr<const formats::TensorStore> store_;
   at::ScalarType dtype_;
   bool quantize_;
+  std::optional<std::string> known_hash_;
   std::set<std::string> used_;
   base::Hash128 hash_;
   std::int64_t bytes_ = 0;

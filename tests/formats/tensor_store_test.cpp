@@ -35,6 +35,7 @@ TEST_F(Store, one_file_gives_its_tensors_by_name) {
   EXPECT_EQ(store.names(), (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(store.get("b").name, "b");
   EXPECT_EQ(store.find("c"), nullptr);
+  EXPECT_EQ(store.paths(), std::vector{folder_ / "model.safetensors"});
   EXPECT_EQ(store.folder(), folder_);
 }
 
@@ -45,6 +46,7 @@ TEST_F(Store, shards_are_one_set_in_order_of_name_and_survive_a_move) {
   auto store = TensorStore::open(folder_);
   const auto moved = std::move(store);
   EXPECT_EQ(moved.names(), (std::vector<std::string>{"a", "b", "c", "d"}));
+  EXPECT_EQ(moved.paths().size(), 2U);
   float value = 0;
   std::memcpy(&value, moved.get("d").bytes.data(), sizeof(value));
   EXPECT_EQ(value, 1.0F);

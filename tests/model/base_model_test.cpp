@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "checkpoints/convert/convert.h"
 #include "src/base/error.h"
 #include "src/formats/json.h"
@@ -20,7 +22,15 @@ class BaseModelLoading : public formats::TemporaryFolder {
  protected:
   void SetUp() override {
     formats::TemporaryFolder::SetUp();
+    ::setenv("XDG_CACHE_HOME", (folder_ / "cache").c_str(), 1);
     write_tiny_model(folder_);
+  }
+  /// As if nothing had been written for a while: the hash of such files is kept.
+  void age() {
+    for (const char* name : {"config.json", "model.safetensors"}) {
+      const auto path = folder_ / name;
+      last_write_time(path, last_write_time(path) - std::chrono::hours(1));
+    }
   }
   std::string refusal() {
     return sentence_of<base::ContentError>([&] { (void)load_tiny_model(folder_, at::kDouble); });
@@ -91,6 +101,48 @@ TEST_F(BaseModelLoading, nan_weights_are_refused_dense_and_quantised) {
   config.quantize = "nf4";
   EXPECT_TRUE(contains(
       sentence_of<base::ContentError>([&] { (void)load_base_model(config, at::kFloat); }), victim));
+}
+
+TEST_F(BaseModelLoading, a_second_start_does_not_read_the_tensors_for_their_hash_again) {
+  age();
+  for (const auto dtype : {at::kFloat, at::kDouble}) {  // two hashes, each kept for itself
+    const auto first = load_tiny_model(folder_, dtype);
+    EXPECT_EQ(first->hashed_bytes, first->bytes);
+    const auto second = load_tiny_model(folder_, dtype);
+    EXPECT_EQ(second->hashed_bytes, 0);
+    EXPECT_EQ(second->hash, first->hash);
+    EXPECT_EQ(second->bytes, first->bytes);
+  }
+}
+
+TEST_F(BaseModelLoading, touched_or_changed_files_are_hashed_again) {
+  age();
+  const auto first = load_tiny_model(folder_, at::kFloat);
+  age();
+  const auto touched = load_tiny_model(folder_, at::kFloat);
+  EXPECT_EQ(touched->hashed_bytes, touched->bytes);
+  EXPECT_EQ(touched->hash, first->hash);
+  write_tiny_model(folder_, {}, 2);
+  const auto changed = load_tiny_model(folder_, at::kFloat);
+  EXPECT_EQ(changed->hashed_bytes, changed->bytes);
+  EXPECT_NE(changed->hash, first->hash);
+}
+
+TEST_F(BaseModelLoading, no_hash_is_kept_of_a_model_that_is_refused) {
+  rewrite([&](std::string& name, std::string& bytes) {
+    const auto nan = std::numeric_limits<float>::quiet_NaN();
+    if (name == "model.norm.weight") std::memcpy(bytes.data(), &nan, sizeof(nan));
+  });
+  age();
+  for (int start = 0; start < 2; ++start) EXPECT_TRUE(contains(refusal(), "model.norm.weight"));
+}
+
+TEST_F(BaseModelLoading, parameters_are_counted_whatever_they_are_stored_in) {
+  std::int64_t numbers = 0;
+  for (const auto& [name, shape] : tiny_tensors({})) numbers += base::count_of(shape);
+  EXPECT_EQ(num_parameters(read_architecture(folder_)), numbers);
+  set("tie_word_embeddings", true);
+  EXPECT_EQ(num_parameters(read_architecture(folder_)), numbers - 273 * 16);
 }
 
 TEST_F(BaseModelLoading, quantised_model_is_near_the_dense_one_and_has_another_hash) {
