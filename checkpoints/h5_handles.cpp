@@ -52,6 +52,16 @@ herr_t first_error(unsigned index, const H5E_error2_t* error, void* into) {
   return 0;
 }
 
+/// Of "file write failed: time = ..., errno = 28, error message = 'No space left on device', ...",
+/// which goes over two lines, what the system said; else all of it.
+std::string reason_in(const std::string& description) {
+  constexpr std::string_view kMark = "error message = '";
+  const auto mark = description.find(kMark);
+  if (mark == std::string::npos) return description;
+  const auto begin = mark + kMark.size();
+  return description.substr(begin, description.find('\'', begin) - begin);
+}
+
 void leave_now(int status, void* /*unused*/) {
   std::fflush(nullptr);
   ::_exit(status);
@@ -71,7 +81,7 @@ std::string error_words() {
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, first_error, &words);
   H5Eclear2(H5E_DEFAULT);
   if (words.description.empty()) return "HDF5 gave no reason";
-  return base::text("HDF5 says ", words.description, " (", words.function, ")");
+  return base::text("HDF5 says ", reason_in(words.description), " (", words.function, ")");
 }
 
 hid_t check(hid_t result, const std::string& doing) {

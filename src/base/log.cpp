@@ -19,6 +19,9 @@ Logger::Logger(bool speaks, bool verbose) : sinks_(std::make_unique<Sinks>()) {
                              : spdlog::level::info);
   logger.sinks().front()->set_pattern("%v");
   logger.flush_on(spdlog::level::info);
+  // By default spdlog prints its own complaint and goes on.
+  logger.set_error_handler(
+      [](const std::string& words) { throw MachineError("writing the log: " + words); });
 }
 
 Logger::~Logger() = default;

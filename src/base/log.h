@@ -16,6 +16,7 @@ class Logger {
   Logger(const Logger&) = delete;
   Logger& operator=(const Logger&) = delete;
 
+  /// All three throw MachineError if the file of add_file cannot be written, as on a full disk.
   void debug(const std::string& sentence);
   void info(const std::string& sentence);
   void warn(const std::string& sentence);

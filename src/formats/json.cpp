@@ -35,16 +35,27 @@ class UniqueKeys {
   std::vector<std::set<std::string>> open_;
 };
 
-/// Without the library's "[json.exception.parse_error.101] ".
-std::string reason_of(const Json::exception& error) {
-  const std::string_view words = error.what();
-  const auto end = words.find("] ");
-  return std::string(end == std::string_view::npos ? words : words.substr(end + 2));
+/// `words` after `mark`, if it is in there.
+std::string_view after(std::string_view words, std::string_view mark) {
+  const auto at = words.find(mark);
+  return at == std::string_view::npos ? words : words.substr(at + mark.size());
+}
+
+/// Without the library's "[json.exception.parse_error.101] "; and without its "parse error at line
+/// 1, column 9: " where the text is one line, which may be any line of its file.
+std::string reason_of(const Json::exception& error, std::string_view text) {
+  const auto words = after(error.what(), "] ");
+  const bool is_one_line = text.find('\n') == std::string_view::npos;
+  return std::string(is_one_line && words.starts_with("parse error at ") ? after(words, ": ")
+                                                                         : words);
 }
 
 }  // namespace
 
 Json parse_json_text(std::string_view text, const std::string& where) {
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
+    throw base::ContentError(where + " is empty, expected JSON");
+  }
   UniqueKeys unique_keys(where);
   try {
     return Json::parse(text.begin(), text.end(),
@@ -52,9 +63,9 @@ Json parse_json_text(std::string_view text, const std::string& where) {
                          return unique_keys(event, parsed);
                        });
   } catch (const Json::parse_error& error) {
-    throw base::ContentError(base::text(where, ":byte ", error.byte, ": ", reason_of(error)));
+    throw base::ContentError(base::text(where, ":byte ", error.byte, ": ", reason_of(error, text)));
   } catch (const Json::exception& error) {
-    throw base::ContentError(base::text(where, ": ", reason_of(error)));
+    throw base::ContentError(base::text(where, ": ", reason_of(error, text)));
   }
 }
 

@@ -22,10 +22,15 @@ TEST_F(Json, file_reads_as_its_value) {
 
 TEST_F(Json, malformed_text_names_place_and_byte) {
   EXPECT_TRUE(contains(refusal(R"({"a": 1,})"), "f:3:byte 9: "));
-  EXPECT_TRUE(contains(refusal(""), "f:3:byte 1: "));
+  for (const auto* blank : {"", " \n"}) EXPECT_EQ(refusal(blank), "f:3 is empty, expected JSON");
   EXPECT_TRUE(contains(refusal("{} {}"), "f:3:byte 4: "));
   EXPECT_TRUE(contains(refusal("\"\xff\""), "f:3:byte "));
   EXPECT_TRUE(contains(refusal("1e999"), "f:3: "));
+}
+
+TEST_F(Json, one_line_has_no_line_number_of_its_own) {
+  EXPECT_TRUE(contains(refusal(R"({"a": 1,})"), "f:3:byte 9: syntax error"));
+  EXPECT_TRUE(contains(refusal("{\n\"a\": 1,}"), "byte 10: parse error at line 2, column 8: "));
 }
 
 TEST_F(Json, key_written_twice_is_refused_at_any_depth) {
