@@ -10,6 +10,7 @@
 #include "distributed/comm/mpi.h"
 #include "distributed/comm/start_check.h"
 #include "launch/commands.h"
+#include "launch/dry_run.h"
 #include "launch/run_folder.h"
 #include "launch/version.h"
 #include "src/base/text.h"
@@ -47,34 +48,16 @@ train::RunConfig read_config(const Options& options) {
     }
     config.set(base::trim(setting.substr(0, equals)), base::trim(setting.substr(equals + 1)));
   }
+  if (options.get<std::int64_t>("steps") < -1) {
+    throw base::UsageError(base::text("--steps ", options.get<std::int64_t>("steps"),
+                                      ": expected a step of the schedule, 0 or more"));
+  }
   if (config.model.path.empty()) throw base::UsageError("configuration model.path is missing");
   if (config.data.train.empty()) throw base::UsageError("configuration data.train is missing");
   if (config.plan.adapters.empty()) {
     throw base::UsageError("the configuration has no [adapter.NAME]: nothing would be trained");
   }
   return config;
-}
-
-/// --dry-run: what would be trained on, and three samples with their loss mask.
-void print_samples(const train::RunConfig& config, const data::Tokenizer& tokenizer,
-                   data::Loader& loader) {
-  std::cout << loader.samples_per_epoch() << " samples an epoch\n";
-  int shown = 0;
-  for (const auto& row : loader.next_step()) {
-    for (std::int64_t d = 0; d < row.documents() && shown < 3; ++d, ++shown) {
-      const auto begin = row.document_begin[static_cast<std::size_t>(d)];
-      const auto end = row.document_begin[static_cast<std::size_t>(d) + 1];
-      std::cout << row.where[static_cast<std::size_t>(d)] << " (trained tokens in brackets): ";
-      for (auto t = begin; t < end; ++t) {
-        const auto id = static_cast<std::int32_t>(row.token_T[static_cast<std::size_t>(t)]);
-        const bool trained = t > begin && row.target_T[static_cast<std::size_t>(t - 1)] >= 0;
-        const auto text = tokenizer.decode(std::span(&id, 1));
-        std::cout << (trained ? "[" + text + "]" : text);
-      }
-      std::cout << "\n";
-    }
-  }
-  std::cout << config.ini();
 }
 
 void print_json(const std::filesystem::path& run, const train::RunReport& report) {
@@ -124,7 +107,7 @@ void add_options(Options& options) {
       "a key that may differ from the checkpoint's, repeatable")(
       "steps", po::value<std::int64_t>()->default_value(-1),
       "stop after this step of the schedule")(
-      "dry-run", "print the configuration and three samples, train nothing")(
+      "dry-run", "count the samples, show three rows with their loss mask, train nothing")(
       "json", "print the result as JSON");
 }
 
@@ -190,7 +173,7 @@ base::ExitCode run_train(const Arguments& arguments) {
                       {config.train.micro_batches, config.train.tokens, config.train.documents},
                       reader, static_cast<std::uint64_t>(config.train.seed));
   if (options.has("dry-run")) {
-    if (comm->process() == 0) print_samples(config, tokenizer, loader);
+    if (comm->process() == 0) print_dry_run(config, tokenizer, reader, loader);
     return base::ExitCode::done;
   }
   return train_in_folder(options, config, model, loader, *comm);

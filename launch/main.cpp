@@ -1,5 +1,7 @@
 // dfmoa: the table of subcommands, and the one place where errors become sentences and exit codes.
 #include <array>
+#include <chrono>
+#include <cstdio>
 #include <iostream>
 #include <memory>
 #include <new>
@@ -7,7 +9,9 @@
 #include "distributed/comm/mpi.h"
 #include "launch/commands.h"
 #include "launch/version.h"
+#include "src/base/file.h"
 #include "src/base/text.h"
+#include "src/data/utf8.h"
 
 namespace {
 
@@ -50,10 +54,25 @@ base::ExitCode dispatch(const launch::Arguments& arguments) {
                                     base::nearest(arguments[0], names)));
 }
 
-/// One line: what a library appends after it, such as a stack trace, helps nobody here.
+/// One line: what a library appends after it, such as a stack trace, helps nobody here. It may
+/// quote bytes of a damaged file, which a terminal or a log reader could not take.
 std::string sentence_of(const std::exception& error) {
   const auto text = base::describe(error);
-  return text.substr(0, text.find('\n'));
+  return data::with_replacement_characters(text.substr(0, text.find('\n')));
+}
+
+/// How long a failed process waits for the others to fail too, before it takes them for running.
+constexpr std::chrono::seconds kPatience(5);
+
+/// One sentence for one mistake: the first process speaks where all failed. A process that fails
+/// alone must not leave the others waiting in a collective.
+int leave(const comm::MpiEnvironment* mpi, base::ExitCode code, const std::string& sentence) {
+  const bool together = mpi == nullptr || mpi->all_failed(kPatience);
+  if (mpi == nullptr || !together || mpi->is_first_process()) {
+    std::cerr << "dfmoa: " << sentence << std::endl;
+  }
+  if (!together) comm::abort_mpi(static_cast<int>(code));
+  return static_cast<int>(code);
 }
 
 }  // namespace
@@ -65,24 +84,19 @@ int main(int argc, char** argv) {
     return arguments.empty() ? static_cast<int>(base::ExitCode::usage) : 0;
   }
   std::unique_ptr<comm::MpiEnvironment> mpi;
-  base::ExitCode code = base::ExitCode::machine;
   try {
     if (arguments[0] == "--version") {
       std::cout << launch::version_text();
       return 0;
     }
     if (comm::started_by_launcher()) mpi = std::make_unique<comm::MpiEnvironment>();
-    code = dispatch(arguments);
-    if (code == base::ExitCode::done || code == base::ExitCode::stopped) {
-      return static_cast<int>(code);
-    }
+    const auto code = dispatch(arguments);
+    // Results that nobody could receive are no success.
+    if (!std::cout.flush() || std::fflush(stdout) != 0) base::throw_errno("printing the results");
+    return static_cast<int>(code);
   } catch (const std::bad_alloc&) {
-    std::cerr << "dfmoa: out of memory\n";
+    return leave(mpi.get(), base::ExitCode::machine, "out of memory");
   } catch (const std::exception& error) {
-    std::cerr << "dfmoa: " << sentence_of(error) << std::endl;
-    code = base::exit_code(error);
+    return leave(mpi.get(), base::exit_code(error), sentence_of(error));
   }
-  // A process that fails alone must not leave the others waiting in a collective.
-  if (mpi) comm::abort_mpi(static_cast<int>(code));
-  return static_cast<int>(code);
 }

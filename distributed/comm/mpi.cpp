@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "src/base/error.h"
@@ -196,7 +197,12 @@ class MpiCommunicator final : public Communicator {
 
 }  // namespace
 
-MpiEnvironment::MpiEnvironment() {
+/// A communicator of its own: on the world a collective of the failed process may be half done.
+struct MpiEnvironment::Farewell {
+  MPI_Comm comm = MPI_COMM_NULL;
+};
+
+MpiEnvironment::MpiEnvironment() : farewell_(std::make_unique<Farewell>()) {
   int provided = MPI_THREAD_SINGLE;
   check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_FUNNELED) {
@@ -204,10 +210,27 @@ MpiEnvironment::MpiEnvironment() {
         base::text("MPI gives thread level ", provided, ", expected FUNNELED"));
   }
   check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check(MPI_Comm_dup(MPI_COMM_WORLD, &farewell_->comm), "MPI_Comm_dup");
 }
 
 MpiEnvironment::~MpiEnvironment() {
   MPI_Finalize();
+}
+
+bool MpiEnvironment::is_first_process() const {
+  return world_process() == 0;
+}
+
+bool MpiEnvironment::all_failed(std::chrono::milliseconds patience) const {
+  const auto end = std::chrono::steady_clock::now() + patience;
+  MPI_Request request = MPI_REQUEST_NULL;
+  int done = 0;
+  if (MPI_Ibarrier(farewell_->comm, &request) != MPI_SUCCESS) return false;
+  while (MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && done == 0) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // leaves the core to the others
+  }
+  return done != 0;
 }
 
 std::unique_ptr<Communicator> make_mpi_world(std::size_t chunk_bytes) {

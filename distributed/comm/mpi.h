@@ -1,6 +1,7 @@
 // Processes started by mpirun or srun, over host memory.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -18,6 +19,17 @@ class MpiEnvironment {
   ~MpiEnvironment();
   MpiEnvironment(const MpiEnvironment&) = delete;
   MpiEnvironment& operator=(const MpiEnvironment&) = delete;
+
+  [[nodiscard]] bool is_first_process() const;
+
+  /// For a process that failed. True as soon as every process has called it: all failed, one may
+  /// speak for them and all may leave. False after `patience`: others are still at work and have to
+  /// be aborted. To be called once, whatever the world was doing.
+  [[nodiscard]] bool all_failed(std::chrono::milliseconds patience) const;
+
+ private:
+  struct Farewell;
+  std::unique_ptr<Farewell> farewell_;
 };
 
 /// MPI counts are int: nothing larger goes in one message.

@@ -66,7 +66,8 @@ class World:
         self.temporary = tempfile.TemporaryDirectory()
         self.root = pathlib.Path(self.temporary.name)
         self.environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
-                            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+                            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+                            "XDG_CACHE_HOME": str(self.root / "cache")}
         self.init_model("base", 1)
         write_lines(self.root / "train.jsonl", rows())
         (self.root / "a.ini").write_text(CONFIG.format(root=self.root), encoding="utf-8")

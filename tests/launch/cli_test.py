@@ -6,6 +6,7 @@ Usage: cli_test.py PROGRAM MPIEXEC [CASE ...]
 import json
 import math
 import pathlib
+import re
 import shutil
 import signal
 import struct
@@ -59,6 +60,7 @@ class Usage(CliTest):
         self.refused(2, "inspect", "a", "b", says=["too many"])
         self.refused(2, "configs", "lst", says=["list"])
         self.refused(2, "train", "-c", "a.ini", "--steps", "x", says=["--steps", "x"])
+        self.refused(2, "train", "-c", "a.ini", "--steps=-5", says=["--steps -5", "0 or more"])
 
     def test_a_path_that_does_not_exist_is_named(self):
         for arguments in (("train", "-c", "nowhere"), ("inspect", "nowhere"),
@@ -111,10 +113,19 @@ class Train(CliTest):
         self.assertEqual(said["steps"], 2)
         self.assertIn("\nseed = 9\n", (self.world.root / "r/set/config.ini").read_text())
 
-    def test_dry_run_shows_samples_and_leaves_nothing_behind(self):
+    def test_dry_run_counts_samples_and_shows_three_rows_with_their_loss_mask(self):
         said = self.world.done("train", "-c", "a.ini", "--run", "r/dry", "--dry-run")
-        self.assertIn("24 samples an epoch", said)
-        self.assertEqual(said.count("train.jsonl:"), 3)
+        self.assertIn("24 samples, ", said)
+        digits = sum(len(str(i + 1)) for i in range(24))
+        self.assertIn(f"({digits + 24} bear loss)", said)  # every answer and its end
+        self.assertEqual(re.findall(r"^row (\d): ", said, re.MULTILINE), ["1", "2", "3"])
+        shown = re.findall(r"^  \S*train\.jsonl:(\d+): (.*?)\[(.*?)\]$", said,
+                           re.MULTILINE | re.DOTALL)
+        self.assertGreaterEqual(len(shown), 3)
+        for line, prompt, answer in shown:
+            self.assertIn(f"{int(line) - 1} + 1 =", prompt)
+            self.assertEqual(answer, f"{line}<|im_end|>")
+        self.assertIn("\n[train]\nsteps = 6\n", said)
         self.assertFalse((self.world.root / "r/dry").exists())
 
     def test_two_processes_train_as_one(self):

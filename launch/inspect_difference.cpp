@@ -1,0 +1,160 @@
+#include <cmath>
+#include <cstdio>
+
+#include "checkpoints/difference.h"
+#include "launch/inspect.h"
+#include "src/base/error.h"
+#include "src/base/text.h"
+#include "src/train/ini.h"
+#include "src/train/open_model.h"
+
+namespace dfmoa::launch {
+namespace {
+
+constexpr const char* kConfigValue = "run/config";  // told key by key
+
+checkpoints::Checkpoint open(const std::filesystem::path& path, base::Logger& log) {
+  if (is_model_folder(path)) {
+    throw base::UsageError(base::text("inspect --diff compares two checkpoints or runs: ",
+                                      path.string(), " is the folder of a base model"));
+  }
+  return train::open_checkpoint(path, log);
+}
+
+nlohmann::json value_json(const std::optional<base::StateValue>& value) {
+  if (!value) return nullptr;
+  return std::visit([](const auto& held) { return nlohmann::json(held); }, *value);
+}
+
+nlohmann::json layout_json(const checkpoints::DatasetInfo& info) {
+  return base::text(base::name_of(info.dtype), " ", base::shape_text(info.shape));
+}
+
+/// JSON has no infinity.
+nlohmann::json figure(double value) {
+  return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr);
+}
+
+/// Every key of one of them with both values, null where it is absent.
+nlohmann::json changed_keys(const checkpoints::Checkpoint& first,
+                            const checkpoints::Checkpoint& second) {
+  std::map<std::string, std::array<nlohmann::json, 2>> values;
+  std::size_t side = 0;
+  for (const auto* checkpoint : {&first, &second}) {
+    const auto found = checkpoint->values().find(kConfigValue);
+    if (found != checkpoint->values().end()) {
+      train::RunConfig config;
+      train::read_ini_text(std::get<std::string>(found->second), checkpoint->folder().string(),
+                           config);
+      for (const auto& [key, value] : config.resolved()) values[key][side] = value;
+    }
+    ++side;
+  }
+  nlohmann::json changed = nlohmann::json::object();
+  for (const auto& [key, pair] : values) {
+    if (pair[0] != pair[1]) changed[key] = pair;
+  }
+  return changed;
+}
+
+nlohmann::json datasets_json(const checkpoints::Difference& difference) {
+  auto changed = nlohmann::json::array();
+  for (const auto& change : difference.changed) {
+    changed.push_back({{"name", change.name},
+                       {"elements", change.elements},
+                       {"max_abs", figure(change.largest)},
+                       {"relative", figure(change.relative)}});
+  }
+  auto other_layout = nlohmann::json::array();
+  for (const auto& change : difference.other_layout) {
+    other_layout.push_back({{"name", change.name},
+                            {"first", layout_json(change.first)},
+                            {"second", layout_json(change.second)}});
+  }
+  return {{"equal", difference.equal_datasets},
+          {"changed", changed},
+          {"other_layout", other_layout},
+          {"only_first", difference.only_first},
+          {"only_second", difference.only_second}};
+}
+
+std::string text_of(const nlohmann::json& value) {
+  if (value.is_null()) return "(absent)";
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+double number_of(const nlohmann::json& value) {
+  return value.is_null() ? std::numeric_limits<double>::infinity() : value.get<double>();
+}
+
+void print_layout(const nlohmann::json& datasets) {
+  for (const char* side : {"first", "second"}) {
+    for (const auto& name : datasets[std::string("only_") + side]) {
+      std::printf("only in the %s: %s\n", side, name.get<std::string>().c_str());
+    }
+  }
+  for (const auto& change : datasets["other_layout"]) {
+    std::printf("other layout: %s is %s, then %s\n", change["name"].get<std::string>().c_str(),
+                change["first"].get<std::string>().c_str(),
+                change["second"].get<std::string>().c_str());
+  }
+}
+
+void print_pairs(const char* title, const nlohmann::json& pairs) {
+  if (pairs.empty()) return;
+  std::printf("\n%s\n", title);
+  for (const auto& [key, pair] : pairs.items()) {
+    std::printf("%-40s %s -> %s\n", key.c_str(), text_of(pair[0]).c_str(),
+                text_of(pair[1]).c_str());
+  }
+}
+
+}  // namespace
+
+nlohmann::json inspect_difference(const std::filesystem::path& first,
+                                  const std::filesystem::path& second, base::Logger& log) {
+  const auto a = open(first, log);
+  const auto b = open(second, log);
+  const auto difference = checkpoints::compare(a, b);
+  nlohmann::json values = nlohmann::json::object();
+  for (const auto& [name, pair] : difference.values) {
+    if (name != kConfigValue) values[name] = {value_json(pair.first), value_json(pair.second)};
+  }
+  return {{"kind", "difference"},
+          {"first", a.folder().string()},
+          {"second", b.folder().string()},
+          {"identical", difference.identical()},
+          {"same_layout", difference.same_layout()},
+          {"datasets", datasets_json(difference)},
+          {"equal_values", difference.equal_values},
+          {"values", values},
+          {"configuration", changed_keys(a, b)}};
+}
+
+void print_difference(const nlohmann::json& json) {
+  const auto& datasets = json["datasets"];
+  const auto equal = datasets["equal"].get<std::size_t>();
+  std::printf("%s\n%s\n", json["first"].get<std::string>().c_str(),
+              json["second"].get<std::string>().c_str());
+  if (json["identical"].get<bool>()) {
+    std::printf("identical: %zu datasets and %zu values\n", equal,
+                json["equal_values"].get<std::size_t>());
+    return;
+  }
+  std::printf("%s layout; %zu datasets equal, %zu differ\n",
+              json["same_layout"].get<bool>() ? "the same" : "another", equal,
+              datasets["changed"].size());
+  print_layout(datasets);
+  if (!datasets["changed"].empty()) {
+    std::printf("\n%-48s %9s %11s %11s\n", "dataset", "elements", "max |a - b|", "relative");
+  }
+  for (const auto& change : datasets["changed"]) {
+    std::printf("%-48s %9lld %11.4g %11.4g\n", change["name"].get<std::string>().c_str(),
+                change["elements"].get<long long>(), number_of(change["max_abs"]),
+                number_of(change["relative"]));
+  }
+  print_pairs("value", json["values"]);
+  print_pairs("configuration key", json["configuration"]);
+}
+
+}  // namespace dfmoa::launch
