@@ -76,7 +76,7 @@ std::vector<std::int64_t> steps_to_remove(const std::vector<std::int64_t>& steps
     const bool is_recent = kept < rule.keep_last;
     const bool is_multiple = rule.keep_every > 0 && step % rule.keep_every == 0;
     if (is_recent) ++kept;
-    if (!is_recent && !is_multiple) removed.push_back(step);
+    if (!is_recent && !is_multiple && step != rule.best) removed.push_back(step);
   }
   return removed;
 }

@@ -1,4 +1,4 @@
-// Which checkpoints stay: the newest n and every one whose step is a multiple of m.
+// Which checkpoints stay: the newest n, every one whose step is a multiple of m, and the best.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@ namespace dfmoa::checkpoints {
 struct Retention {
   std::int64_t keep_last = 3;
   std::int64_t keep_every = 0;  ///< 0: none
+  std::int64_t best = -1;       ///< step of the best one, which stays; -1: not known
 };
 
 /// "step_00000100".

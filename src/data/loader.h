@@ -56,6 +56,8 @@ class Loader {
   /// Goes to where `cursor` was taken. Throws ContentError if the data files are others.
   void seek(const Cursor& cursor);
 
+  [[nodiscard]] const SampleReader& reader() const { return reader_; }
+
   [[nodiscard]] std::int64_t samples_per_epoch() const { return files_.count(); }
 
   /// The sentence about the last line that data.skip_bad_lines passed over; empty if none was.

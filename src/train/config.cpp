@@ -30,6 +30,8 @@ void TrainConfig::fields(base::FieldList& list) {
   list.add("schedule", schedule, "after the warm-up").one_of({"cosine", "constant"});
   list.add("final_rate", final_rate, "share of the peak rate at the last step (cosine)")
       .range(0, 1);
+  list.add("evaluate_every", evaluate_every, "steps between two evaluations on data.eval; 0: none")
+      .range(0, 1e9);
 }
 
 std::int64_t TrainConfig::warmup_steps() const {
@@ -106,11 +108,28 @@ std::string RunConfig::ini() const {
   return text;
 }
 
+void RunConfig::validate() const {
+  const auto every = train.evaluate_every;
+  if (every > 0 && data.eval.empty()) {
+    throw base::UsageError(
+        base::text("train.evaluate_every = ", every, " needs held-out files: set data.eval"));
+  }
+  if (checkpoint.keep_best && (every == 0 || checkpoint.every % every != 0)) {
+    throw base::UsageError(
+        base::text("checkpoint.keep_best needs an evaluation at every checkpoint: "
+                   "checkpoint.every is ",
+                   checkpoint.every,
+                   ", expected a multiple of "
+                   "train.evaluate_every, which is ",
+                   every));
+  }
+}
+
 bool RunConfig::is_free(const std::string& key) {
   const auto section = key.substr(0, key.find('.'));
   return section == "parallel" || section == "log" || section == "checkpoint" ||
          key == "model.path" || key == "data.train" || key == "data.eval" ||
-         key == "train.memory" || key == "train.device";
+         key == "train.memory" || key == "train.device" || key == "train.evaluate_every";
 }
 
 }  // namespace dfmoa::train

@@ -34,6 +34,7 @@ struct TrainConfig {
   std::int64_t warmup = -1;
   std::string schedule = "cosine";
   double final_rate = 0.0;
+  std::int64_t evaluate_every = 0;
 
   void fields(base::FieldList& list);
 
@@ -64,6 +65,9 @@ struct RunConfig {
   TrainConfig train;
   checkpoints::CheckpointConfig checkpoint;
   LogConfig log;
+
+  /// Throws UsageError for keys that need others.
+  void validate() const;
 
   /// Sets one key, "train.steps" or "adapter.main.rank"; a named section comes into being.
   /// Throws UsageError for an unknown section or key, naming the nearest, and for bad values.

@@ -5,6 +5,7 @@
 #include "checkpoints/writer.h"
 #include "src/base/error.h"
 #include "src/base/text.h"
+#include "src/train/held_out.h"
 #include "src/train/ini.h"
 #include "src/train/schedule.h"
 #include "src/train/state.h"
@@ -54,7 +55,10 @@ RunReport Trainer::run(const RunOptions& options) {
   while (step_ < last && !report.stopped) {
     base::with_context(base::text("step ", step_ + 1), [&] { one_step(options, report); });
     const auto every = config_.checkpoint.every;
-    if (every > 0 && step_ % every == 0) save(checkpoints);
+    const bool is_saved = every > 0 && step_ % every == 0;
+    const auto evaluate_every = config_.train.evaluate_every;
+    if (evaluate_every > 0 && step_ % evaluate_every == 0) evaluate(is_saved);
+    if (is_saved) save(checkpoints);
   }
   if (saved_step_ != step_) save(checkpoints);
   report.steps = step_;
@@ -164,17 +168,33 @@ HostParameters Trainer::list(base::StateTree& tree) {
   data::save(loader_.cursor(), tree);
   tree.set("train/step", step_);
   tree.set("train/tokens_seen", tokens_seen_);
+  tree.set("train/best_step", best_step_);
+  tree.set("train/best_loss", best_loss_);
   tree.set("base/hash", model_.base().hash);
   tree.set("run/processes", std::int64_t{comm_.num_processes()});
   tree.set("run/config", config_.ini());
   return host;
 }
 
+void Trainer::evaluate(bool is_saved) {
+  const auto found =
+      evaluate_held_out(model_, loader_.reader(), config_.data.eval, config_.train.tokens, comm_);
+  if (is_saved && (best_step_ < 0 || found.ce < best_loss_)) {
+    best_step_ = step_;
+    best_loss_ = found.ce;
+  }
+  Figures figures{{"eval/loss", found.ce}, {"eval/perplexity", std::exp(found.ce)}};
+  for (const auto& [task, ce] : found.ce_of_task) figures["eval/loss/" + task] = ce;
+  if (metrics_) metrics_->write(step_, figures);
+  log_.info(base::text("step ", step_, ": held-out ce ", found.ce));
+}
+
 void Trainer::save(const std::filesystem::path& folder) {
   base::StateTree tree;
   const auto host = list(tree);
   base::with_context(base::text("saving step ", step_), [&] {
-    checkpoints::save_checkpoint(folder, tree, step_, comm_, config_.checkpoint.retention());
+    checkpoints::save_checkpoint(folder, tree, step_, comm_,
+                                 config_.checkpoint.retention(best_step_));
   });
   saved_step_ = step_;
 }
@@ -265,6 +285,8 @@ void Trainer::restore(const checkpoints::Checkpoint& checkpoint, const RunOption
   for (const auto& [name, value] : checkpoint.values()) saved.set(name, value);
   step_ = saved.integer("train/step");
   tokens_seen_ = saved.integer("train/tokens_seen");
+  best_step_ = saved.integer("train/best_step");
+  best_loss_ = saved.real("train/best_loss");
   loader_.seek(data::load_cursor(saved));
   skipped_lines_ = loader_.cursor().skipped;
   last_statistics_.clear();

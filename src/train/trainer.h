@@ -76,6 +76,7 @@ class Trainer {
   void update(const StepResult& result, double norm);
   [[nodiscard]] Vote vote(const at::Tensor& ce_sum_of_process, const at::Tensor& squared_norm,
                           bool stop);
+  void evaluate(bool is_saved);
   void cut_rank();
   [[nodiscard]] Figures figures(const StepResult& result, double ce, double norm, double seconds,
                                 std::int64_t tokens) const;
@@ -95,6 +96,8 @@ class Trainer {
   std::int64_t step_ = 0;
   std::int64_t tokens_seen_ = 0;
   std::int64_t saved_step_ = -1;
+  std::int64_t best_step_ = -1;  ///< of the lowest held-out loss so far
+  double best_loss_ = 0;
   std::int64_t skipped_lines_ = 0;  ///< that were told of
 };
 

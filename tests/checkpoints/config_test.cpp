@@ -16,8 +16,11 @@ TEST(CheckpointConfig, reads_its_section) {
   list.assign("checkpoint", "require_bitwise", "true");
   EXPECT_EQ(config.every, 50);
   EXPECT_TRUE(config.require_bitwise);
-  EXPECT_EQ(config.retention().keep_last, 2);
-  EXPECT_EQ(config.retention().keep_every, 1000);
+  EXPECT_EQ(config.retention(7).keep_last, 2);
+  EXPECT_EQ(config.retention(7).keep_every, 1000);
+  EXPECT_EQ(config.retention(7).best, -1);
+  list.assign("checkpoint", "keep_best", "true");
+  EXPECT_EQ(config.retention(7).best, 7);
 }
 
 TEST(CheckpointConfig, keeps_at_least_one) {

@@ -20,6 +20,11 @@ TEST(Retention, keeps_every_multiple) {
   EXPECT_EQ(steps_to_remove({0, 10, 20, 30, 40, 50}, 50, {1, 20}), (Steps{30, 10}));
 }
 
+TEST(Retention, keeps_the_best) {
+  EXPECT_EQ(steps_to_remove({10, 20, 30, 40}, 40, {1, 0, 20}), (Steps{30, 10}));
+  EXPECT_EQ(steps_to_remove({10, 20, 30, 40}, 40, {1, 0, 50}), (Steps{30, 20, 10}));
+}
+
 TEST(Retention, never_removes_the_saved_one_nor_later_ones) {
   EXPECT_EQ(steps_to_remove({10, 20, 30}, 20, {1, 0}), Steps{10});
   EXPECT_EQ(steps_to_remove({10, 20, 30}, 30, {0, 0}), (Steps{20, 10}));

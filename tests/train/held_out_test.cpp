@@ -1,0 +1,140 @@
+// Evaluation while training: the figures of `evaluate` for any number of processes, and the best
+// checkpoint stays.
+#include "src/train/held_out.h"
+
+#include <nlohmann/json.hpp>
+
+#include "distributed/comm/local.h"
+#include "src/base/error.h"
+#include "src/base/file.h"
+#include "src/train/evaluate.h"
+#include "src/train/trainer.h"
+#include "tests/data/small_data.h"
+#include "tests/support/tiny_model.h"
+
+namespace dfmoa::train {
+namespace {
+
+using formats::contains;
+using formats::sentence_of;
+
+class HeldOutTest : public data::SmallData {
+ protected:
+  void SetUp() override {
+    data::SmallData::SetUp();
+    model::write_tiny_model(folder_);
+    write_numbers("train.jsonl", 40);
+    file_ = write("held_out.jsonl", R"({"prompt": "xyz the", "completion": "kk", "task": "a"}
+{"prompt": "uvw", "completion": "zyxw", "task": "b"}
+{"prompt": "mmmmmm", "completion": "n", "task": "a"}
+{"prompt": "ok", "completion": "the end", "task": "b"}
+)");
+  }
+
+  model::Transformer mixture() {
+    model::Transformer mixed(model::load_tiny_model(folder_, at::kDouble));
+    mixed.adapt(model::tiny_plan("token"), 3);
+    model::stir(mixed);
+    return mixed;
+  }
+
+  RunConfig config(const std::string& rate) const {
+    RunConfig run;
+    for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{
+             {"model.path", folder_.string()},
+             {"data.train", (folder_ / "train.jsonl").string()},
+             {"data.eval", file_},
+             {"adapter.main.experts", "2"},
+             {"adapter.main.rank", "2"},
+             {"train.steps", "6"},
+             {"train.tokens", "16"},
+             {"train.learning_rate", rate},
+             {"train.warmup", "0"},
+             {"train.schedule", "constant"},
+             {"train.evaluate_every", "1"},
+             {"checkpoint.every", "1"},
+             {"checkpoint.keep_last", "1"},
+             {"checkpoint.keep_best", "true"},
+             {"log.tensorboard", "false"}}) {
+      run.set(key, value);
+    }
+    run.validate();
+    return run;
+  }
+
+  void train(const RunConfig& run, std::int64_t stop_after) {
+    const RunOptions options{folder_ / "run", "auto", {"train.learning_rate"}, stop_after, nullptr};
+    std::filesystem::create_directories(options.folder);
+    const auto comm = comm::make_single();
+    base::Logger log(false);
+    model::Transformer mixed(model::load_base_model(run.model, compute_type_of(run)));
+    mixed.adapt(run.plan, 1);
+    const auto tokenizer = data::Tokenizer::from_directory(run.model.path);
+    const data::SampleReader reader(run.data, tokenizer, run.model.path);
+    data::Loader loader(run.data, {1, run.train.tokens, 0}, reader, 1);
+    Trainer trainer(run, mixed, loader, *comm, log);
+    trainer.begin(options);
+    EXPECT_EQ(trainer.run(options).steps, stop_after);
+  }
+
+  static at::ScalarType compute_type_of(const RunConfig& run) {
+    return run.train.precision == "fp64" ? at::kDouble : at::kFloat;
+  }
+
+  /// eval/loss by step, from metrics.jsonl.
+  std::map<std::int64_t, double> losses() const {
+    std::map<std::int64_t, double> losses;
+    std::istringstream lines(base::read_file(folder_ / "run" / "metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+      const auto json = nlohmann::json::parse(line);
+      if (json["key"] == "eval/loss") losses[json["step"]] = json["value"].get<double>();
+    }
+    return losses;
+  }
+
+  std::string file_;
+};
+
+TEST_F(HeldOutTest, equals_evaluate_for_any_number_of_processes) {
+  const auto mixed = mixture();
+  const auto samples = reader({});
+  const auto expected = evaluate(mixed, tokenizer(), samples, {file_}, {});
+  for (const int processes : {1, 2, 3, 5}) {
+    comm::run_local(processes, [&](comm::Communicator& comm) {
+      const auto found = evaluate_held_out(mixed, samples, {file_}, 12, comm);
+      EXPECT_NEAR(found.ce, expected.total.ce, 1e-12) << processes;
+      ASSERT_EQ(found.ce_of_task.size(), 2U);
+      for (const auto& [task, ce] : found.ce_of_task) {
+        EXPECT_NEAR(ce, expected.tasks.at(task).ce, 1e-12) << task;
+      }
+    });
+  }
+}
+
+TEST_F(HeldOutTest, the_best_checkpoint_stays_also_across_a_resume) {
+  train(config("1e-3"), 3);
+  train(config("10"), 6);  // a rate that spoils the model
+  const auto found = losses();
+  ASSERT_EQ(found.size(), 6U);
+  const auto best = std::min_element(
+      found.begin(), found.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  ASSERT_LE(best->first, 3) << "the second half should be worse";
+  EXPECT_EQ(checkpoints::steps_in(folder_ / "run" / "checkpoints"),
+            (std::vector<std::int64_t>{best->first, 6}));
+}
+
+TEST_F(HeldOutTest, keys_that_need_others_are_named) {
+  auto run = config("1e-3");
+  run.data.eval.clear();
+  EXPECT_TRUE(contains(sentence_of<base::UsageError>([&] { run.validate(); }), "data.eval"));
+  run = config("1e-3");
+  run.train.evaluate_every = 4;
+  run.checkpoint.every = 6;
+  EXPECT_TRUE(contains(sentence_of<base::UsageError>([&] { run.validate(); }),
+                       "checkpoint.every is 6, expected a multiple"));
+  run.train.evaluate_every = 0;
+  EXPECT_TRUE(contains(sentence_of<base::UsageError>([&] { run.validate(); }), "keep_best"));
+}
+
+}  // namespace
+}  // namespace dfmoa::train
