@@ -23,7 +23,7 @@ struct Subcommand {
   base::ExitCode (*run)(const launch::Arguments&);
 };
 
-constexpr std::array<Subcommand, 7> kSubcommands{
+constexpr std::array<Subcommand, 8> kSubcommands{
     {{"convert", "a GGUF file or Hugging Face folder becomes a Hugging Face folder",
       launch::run_convert},
      {"init-model", "write a seeded random base model", launch::run_init_model},
@@ -31,6 +31,7 @@ constexpr std::array<Subcommand, 7> kSubcommands{
      {"eval", "cross-entropy and exact match per task", launch::run_eval},
      {"generate", "text from a model or checkpoint", launch::run_generate},
      {"inspect", "what a checkpoint holds", launch::run_inspect},
+     {"bench", "measure this program and the machine", launch::run_bench},
      {"configs", "list, show and copy the shipped configurations", launch::run_configs}}};
 
 int print_usage(std::ostream& out) {

@@ -16,7 +16,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from cli_fixture import (  # noqa: E402
     UNDISTURBED, CliTest, main, read_safetensors, rows, write_lines, write_safetensors)
 
-SUBCOMMANDS = ("convert", "init-model", "train", "eval", "generate", "inspect", "configs")
+SUBCOMMANDS = ("convert", "init-model", "train", "eval", "generate", "inspect", "bench",
+               "configs")
 
 
 class Usage(CliTest):
@@ -127,6 +128,11 @@ class Train(CliTest):
             self.assertEqual(answer, f"{line}<|im_end|>")
         self.assertIn("\n[train]\nsteps = 6\n", said)
         self.assertFalse((self.world.root / "r/dry").exists())
+
+    def test_a_device_that_cannot_be_had_is_refused_and_auto_says_what_it_took(self):
+        self.refused_training(2, "--set", "train.device=cuda", says=["train.device", "no GPU"])
+        said = (self.world.root / UNDISTURBED / "log.txt").read_text()
+        self.assertIn("on the CPU (auto: no GPU", said)
 
     def test_two_processes_train_as_one(self):
         launcher = [self.world.mpiexec, "-n", "2", "--oversubscribe", "--bind-to", "none",
