@@ -134,6 +134,11 @@ class Train(CliTest):
         said = (self.world.root / UNDISTURBED / "log.txt").read_text()
         self.assertIn("on the CPU (auto: no GPU", said)
 
+    def test_a_device_that_cannot_be_had_is_refused_and_auto_says_what_it_took(self):
+        self.refused_training(2, "--set", "train.device=cuda", says=["train.device", "no GPU"])
+        said = (self.world.root / UNDISTURBED / "log.txt").read_text()
+        self.assertIn("on the CPU (auto: no GPU", said)
+
     def test_two_processes_train_as_one(self):
         launcher = [self.world.mpiexec, "-n", "2", "--oversubscribe", "--bind-to", "none",
                     "--mca", "btl", "self,vader", "--mca", "mpi_yield_when_idle", "1"]
