@@ -95,7 +95,7 @@ void list_all() {
   }
 }
 
-void list_options(Options& options) {
+void list_bench_options(Options& options) {
   namespace po = boost::program_options;
   options.add()("one", po::value<std::string>(), "only this measurement")(
       "list", "name the measurements, run none")("model", po::value<std::string>(),
@@ -112,7 +112,7 @@ void list_options(Options& options) {
 
 base::ExitCode run_bench(const Arguments& arguments) {
   Options options("bench", "Measures this program and the machine's limits.");
-  list_options(options);
+  list_bench_options(options);
   if (!options.parse(arguments)) return base::ExitCode::done;
   if (options.has("list")) {
     list_all();

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/commands.h"
+#include "src/base/text.h"
 #include "src/train/evaluate.h"
 #include "src/train/open_model.h"
 
@@ -45,15 +46,20 @@ base::ExitCode run_eval(const Arguments& arguments) {
       "batch", po::value<std::int64_t>()->default_value(16), "prompts generated from at a time")(
       "json", "print JSON");
   if (!options.parse(arguments)) return base::ExitCode::done;
+  const train::EvaluateOptions evaluated{512, options.has("exact-match"),
+                                         options.get<std::int64_t>("max-new-tokens"),
+                                         options.get<std::int64_t>("batch")};
+  if (evaluated.batch < 1 || evaluated.max_new_tokens < 1) {
+    throw base::UsageError(base::text("eval: --batch ", evaluated.batch, ", --max-new-tokens ",
+                                      evaluated.max_new_tokens, ": expected 1 or more"));
+  }
   base::Logger log(true, options.verbose());
   const auto opened = train::open_model(options.text("MODEL"), options.text("base"), log);
   auto files = options.list("data");
   if (files.empty()) files = opened.config.data.eval;
   if (files.empty()) throw base::UsageError("eval: --data FILE is missing");
   const auto evaluation =
-      train::evaluate(*opened.model, *opened.tokenizer, *opened.reader, files,
-                      {512, options.has("exact-match"), options.get<std::int64_t>("max-new-tokens"),
-                       options.get<std::int64_t>("batch")});
+      train::evaluate(*opened.model, *opened.tokenizer, *opened.reader, files, evaluated);
   if (options.has("json")) {
     std::cout << train::to_json(evaluation, options.text("MODEL")).dump() << "\n";
   } else {

@@ -18,7 +18,7 @@ void print_collectives(const std::filesystem::path& run) {
   }
 }
 
-void add_options(Options& options) {
+void list_inspect_options(Options& options) {
   namespace po = boost::program_options;
   options.add()("ranks", "the three rank figures of every expert, and the parameters' hash")(
       "gates", "load, dead experts, entropy and entropy weight of every router")(
@@ -67,7 +67,7 @@ base::ExitCode run_inspect(const Arguments& arguments) {
                   "Verifies a checkpoint (or a run's newest) or a base model and shows what it "
                   "holds.",
                   {"PATH"});
-  add_options(options);
+  list_inspect_options(options);
   if (!options.parse(arguments)) return base::ExitCode::done;
   const auto path = options.text("PATH");
   base::Logger log(true, options.verbose());

@@ -74,6 +74,9 @@ void print_json(const std::filesystem::path& run, const train::RunReport& report
 }
 
 std::filesystem::path folder_of(const Options& options) {
+  if (options.has("run") && options.text("run").empty()) {
+    throw base::UsageError("train: --run is empty, expected the path of a run folder");
+  }
   if (options.has("run")) return options.text("run");
   return std::filesystem::path("runs") / std::filesystem::path(options.text("config")).stem();
 }
@@ -98,7 +101,7 @@ void check_command(const Options& options, const train::RunConfig& config,
                              "every process needs the same build; DFMOA_CPU lowers the CPU level"});
 }
 
-void add_options(Options& options) {
+void list_train_options(Options& options) {
   namespace po = boost::program_options;
   options.add()("config,c", po::value<std::string>(), "configuration file")(
       "set", po::value<std::vector<std::string>>()->composing(), "section.key=value, repeatable")(
@@ -150,7 +153,7 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
 
 base::ExitCode run_train(const Arguments& arguments) {
   Options options("train", "Trains adapters as a configuration file says.");
-  add_options(options);
+  list_train_options(options);
   if (!options.parse(arguments)) return base::ExitCode::done;
   if (!options.has("dry-run")) {  // a signal must not find the program unprepared while it loads
     std::signal(SIGUSR1, request_stop);

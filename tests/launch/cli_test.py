@@ -61,6 +61,8 @@ class Usage(CliTest):
         self.refused(2, "inspect", "a", "b", says=["too many"])
         self.refused(2, "configs", "lst", says=["list"])
         self.refused(2, "train", "-c", "a.ini", "--steps", "x", says=["--steps", "x"])
+        self.refused(2, "train", "-c", "a.ini", "--run", "", says=["--run is empty"])
+        self.refused(2, "eval", "base", "--data", "train.jsonl", "--batch", 0, says=["--batch 0"])
         self.refused(2, "train", "-c", "a.ini", "--steps=-5", says=["--steps -5", "0 or more"])
 
     def test_a_path_that_does_not_exist_is_named(self):
@@ -128,11 +130,6 @@ class Train(CliTest):
             self.assertEqual(answer, f"{line}<|im_end|>")
         self.assertIn("\n[train]\nsteps = 6\n", said)
         self.assertFalse((self.world.root / "r/dry").exists())
-
-    def test_a_device_that_cannot_be_had_is_refused_and_auto_says_what_it_took(self):
-        self.refused_training(2, "--set", "train.device=cuda", says=["train.device", "no GPU"])
-        said = (self.world.root / UNDISTURBED / "log.txt").read_text()
-        self.assertIn("on the CPU (auto: no GPU", said)
 
     def test_a_device_that_cannot_be_had_is_refused_and_auto_says_what_it_took(self):
         self.refused_training(2, "--set", "train.device=cuda", says=["train.device", "no GPU"])
