@@ -67,7 +67,7 @@ std::vector<Measurement> chosen(const Options& options, const bench::BenchOption
   const auto one = options.text("one");
   for (auto& measurement : bench::all_measurements()) {
     ids.push_back(measurement.id);
-    if (!one.empty() && measurement.id != one) continue;
+    if (!one.empty() && measurement.id != one && !measurement.id.starts_with(one + ".")) continue;
     const bool missing = (!measurement.needs.empty() && bench.model.empty()) ||
                          (measurement.needs == "data" && bench.data.empty());
     if (missing && !one.empty()) {
@@ -91,13 +91,18 @@ std::vector<Measurement> chosen(const Options& options, const bench::BenchOption
 void list_all() {
   for (const auto& measurement : bench::all_measurements()) {
     std::cout << std::left << std::setw(14) << measurement.id << measurement.what
-              << (measurement.needs.empty() ? "" : " (needs --" + measurement.needs + ")") << "\n";
+              << (measurement.needs.empty() ? "" : " (needs --model")
+              << (measurement.needs == "data" ? " and --data)"
+                  : measurement.needs.empty() ? ""
+                                              : ")")
+              << "\n";
   }
 }
 
 void list_bench_options(Options& options) {
   namespace po = boost::program_options;
-  options.add()("one", po::value<std::string>(), "only this measurement")(
+  options.add()("one", po::value<std::string>(),
+                "only this measurement, or all whose id begins so (G8)")(
       "list", "name the measurements, run none")("model", po::value<std::string>(),
                                                  "base model folder, for whole steps")(
       "data", po::value<std::string>(), "JSONL file of short documents, for G6b")(

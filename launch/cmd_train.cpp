@@ -144,6 +144,10 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
   if (comm.process() == 0 && options.has("json")) print_json(folder, report);
   log.info(base::text("step ", report.steps, ": saved ", report.checkpoint.string(),
                       ", parameters ", report.parameters_hash));
+  if (report.stopped && report.steps < config.train.steps) {
+    log.info(base::text("stopped by a signal at step ", report.steps,
+                        ": --resume auto goes on from here"));
+  }
   comm.barrier("end");  // mpirun kills the others at the first exit that is not 0
   return report.stopped && report.steps < config.train.steps ? base::ExitCode::stopped
                                                              : base::ExitCode::done;
@@ -154,6 +158,8 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
 base::ExitCode run_train(const Arguments& arguments) {
   Options options("train", "Trains adapters as a configuration file says.");
   list_train_options(options);
+  options.add_epilogue("\nKeys of a configuration file, with their defaults:\n" +
+                       train::keys_text());
   if (!options.parse(arguments)) return base::ExitCode::done;
   if (!options.has("dry-run")) {  // a signal must not find the program unprepared while it loads
     std::signal(SIGUSR1, request_stop);

@@ -87,17 +87,27 @@ double number_of(const nlohmann::json& value) {
   return value.is_null() ? std::numeric_limits<double>::infinity() : value.get<double>();
 }
 
+constexpr std::size_t kShown = 12;  // lines of a kind: a rank cut changes thousands of datasets
+
+void print_rest(std::size_t all) {
+  if (all > kShown) std::printf("... and %zu more (--json lists all)\n", all - kShown);
+}
+
 void print_layout(const nlohmann::json& datasets) {
   for (const char* side : {"first", "second"}) {
-    for (const auto& name : datasets[std::string("only_") + side]) {
-      std::printf("only in the %s: %s\n", side, name.get<std::string>().c_str());
+    const auto& names = datasets[std::string("only_") + side];
+    for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i) {
+      std::printf("only in the %s: %s\n", side, names[i].get<std::string>().c_str());
     }
+    print_rest(names.size());
   }
-  for (const auto& change : datasets["other_layout"]) {
-    std::printf("other layout: %s is %s, then %s\n", change["name"].get<std::string>().c_str(),
-                change["first"].get<std::string>().c_str(),
-                change["second"].get<std::string>().c_str());
+  const auto& changes = datasets["other_layout"];
+  for (std::size_t i = 0; i < std::min(kShown, changes.size()); ++i) {
+    std::printf("other layout: %s is %s, then %s\n", changes[i]["name"].get<std::string>().c_str(),
+                changes[i]["first"].get<std::string>().c_str(),
+                changes[i]["second"].get<std::string>().c_str());
   }
+  print_rest(changes.size());
 }
 
 void print_pairs(const char* title, const nlohmann::json& pairs) {
@@ -141,18 +151,23 @@ void print_difference(const nlohmann::json& json) {
                 json["equal_values"].get<std::size_t>());
     return;
   }
-  std::printf("%s layout; %zu datasets equal, %zu differ\n",
-              json["same_layout"].get<bool>() ? "the same" : "another", equal,
-              datasets["changed"].size());
+  std::printf(
+      "%s layout; %zu datasets equal, %zu differ in values, %zu in layout, %zu in one only\n",
+      json["same_layout"].get<bool>() ? "the same" : "another", equal, datasets["changed"].size(),
+      datasets["other_layout"].size(),
+      datasets["only_first"].size() + datasets["only_second"].size());
   print_layout(datasets);
   if (!datasets["changed"].empty()) {
     std::printf("\n%-48s %9s %11s %11s\n", "dataset", "elements", "max |a - b|", "relative");
   }
-  for (const auto& change : datasets["changed"]) {
+  const auto& changed = datasets["changed"];
+  for (std::size_t i = 0; i < std::min(kShown, changed.size()); ++i) {
+    const auto& change = changed[i];
     std::printf("%-48s %9lld %11.4g %11.4g\n", change["name"].get<std::string>().c_str(),
                 change["elements"].get<long long>(), number_of(change["max_abs"]),
                 number_of(change["relative"]));
   }
+  print_rest(changed.size());
   print_pairs("value", json["values"]);
   print_pairs("configuration key", json["configuration"]);
 }

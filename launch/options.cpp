@@ -58,7 +58,11 @@ bool Options::parse(const Arguments& arguments) {
   po::positional_options_description positions;
   for (const auto& name : positional_) positions.add(name.c_str(), name.ends_with("...") ? -1 : 1);
   try {
-    po::store(po::command_line_parser(arguments).options(all).positional(positions).run(), values_);
+    using Style = po::command_line_style::style_t;
+    const auto style = Style::default_style & ~Style::allow_guessing;  // no half-typed names
+    po::store(
+        po::command_line_parser(arguments).options(all).positional(positions).style(style).run(),
+        values_);
   } catch (const po::unknown_option& error) {
     throw base::UsageError(base::text(subcommand_, ": there is no option ", error.get_option_name(),
                                       "; the nearest is ", nearest(error.get_option_name())));
@@ -69,7 +73,7 @@ bool Options::parse(const Arguments& arguments) {
   if (has("help")) {
     std::cout << "dfmoa " << subcommand_;
     for (const auto& name : positional_) std::cout << ' ' << name;
-    std::cout << "\n" << purpose_ << "\n\n" << visible_;
+    std::cout << "\n" << purpose_ << "\n\n" << visible_ << epilogue_;
     return false;
   }
   for (const auto& name : positional_) {

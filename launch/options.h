@@ -19,6 +19,9 @@ class Options {
   /// all the rest. --help and -v exist everywhere.
   Options(std::string subcommand, std::string purpose, std::vector<std::string> positional = {});
 
+  /// Text that --help prints after the options.
+  void add_epilogue(std::string text) { epilogue_ = std::move(text); }
+
   /// Adds an option; see boost::program_options for the value semantic.
   boost::program_options::options_description_easy_init add();
   /// Adds one option per field, --learning-rate for learning_rate.
@@ -48,6 +51,7 @@ class Options {
 
   std::string subcommand_;
   std::string purpose_;
+  std::string epilogue_;
   std::vector<std::string> positional_;
   boost::program_options::options_description visible_;
   boost::program_options::options_description hidden_;

@@ -65,6 +65,23 @@ std::vector<std::pair<std::string, base::FieldList>> sections_of(RunConfig& conf
   return sections;
 }
 
+std::string keys_text() {
+  RunConfig config;
+  config.plan.adapters["NAME"];
+  config.plan.routers["NAME"];
+  config.plan.rank_gates["NAME"];
+  std::string text;
+  for (const auto& [section, list] : sections_of(config)) {
+    text += "\n[" + section + "]\n";
+    for (const auto& field : list.all()) {
+      auto line = "  " + field.name() + " = " + field.value();
+      line.resize(std::max<std::size_t>(line.size() + 2, 34), ' ');
+      text += line + field.help() + "\n";
+    }
+  }
+  return text;
+}
+
 void RunConfig::set(const std::string& key, const std::string& value) {
   const auto dot = key.rfind('.');
   const auto section = key.substr(0, dot == std::string::npos ? 0 : dot);

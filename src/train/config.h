@@ -82,6 +82,9 @@ struct RunConfig {
   [[nodiscard]] static bool is_free(const std::string& key);
 };
 
+/// Every section with its keys, defaults and their meaning, for --help.
+[[nodiscard]] std::string keys_text();
+
 /// Fields of every section with its name, for --help and for printing; named sections once each.
 [[nodiscard]] std::vector<std::pair<std::string, base::FieldList>> sections_of(RunConfig& config);
 

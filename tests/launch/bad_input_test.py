@@ -216,6 +216,7 @@ class TwoProcesses(CliTest):
 
     def test_mistakes_of_the_command_line_and_configuration(self):
         for options, says in ((["--stpes", 3], ["--steps"]),
+                              (["--step", 3], ["--step;", "--steps"]),
                               (["--set", "train.stpes=3"], ["train.steps"]),
                               (["--set", "model.path=nowhere"], ["nowhere"]),
                               (["--set", "data.train=nowhere"], ["nowhere"]),

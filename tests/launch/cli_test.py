@@ -16,8 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from cli_fixture import (  # noqa: E402
     UNDISTURBED, CliTest, main, read_safetensors, rows, write_lines, write_safetensors)
 
-SUBCOMMANDS = ("convert", "init-model", "train", "eval", "generate", "inspect", "bench",
-               "configs")
+SUBCOMMANDS = "convert init-model train eval generate inspect bench configs".split()
 
 
 class Usage(CliTest):
@@ -33,6 +32,7 @@ class Usage(CliTest):
             said = self.world.done(name, "--help")
             self.assertTrue(said.startswith(f"dfmoa {name}"), said)
             self.assertIn("--help", said)
+        self.assertIn("\n[router.NAME]\n  kind = softmax ", self.world.done("train", "--help"))
 
     def test_nothing_typed_prints_the_subcommands_and_is_an_error(self):
         result = self.world.run()
@@ -50,7 +50,7 @@ class Usage(CliTest):
                                ("train.steps=abc", ["train.steps", "abc", "whole number"]),
                                ("train.steps", ["train.steps", "section.key=value"])):
             self.refused_training(2, "--set", setting, says=words)
-        (self.world.root / "wrong.ini").write_text("[train]\nsteps = 3\nlearning_rat = 1\n")
+        (self.world.root / "wrong.ini").write_text("[train]\nlearning_rat = 1\n")
         self.refused(2, "train", "-c", "wrong.ini", says=["wrong.ini", "learning_rate"])
 
     def test_what_is_missing_or_too_much_is_named(self):
