@@ -37,7 +37,7 @@ void print_model(const nlohmann::json& json);
 [[nodiscard]] nlohmann::json inspect_difference(const std::filesystem::path& first,
                                                 const std::filesystem::path& second,
                                                 base::Logger& log);
-void print_difference(const nlohmann::json& json);
+void print_difference(const nlohmann::json& json, bool verbose);
 
 /// "key  value" for everything but tables, strings without quotes; keys of objects as "key.inner".
 void print_values(const nlohmann::json& json);

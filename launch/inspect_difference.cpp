@@ -87,27 +87,28 @@ double number_of(const nlohmann::json& value) {
   return value.is_null() ? std::numeric_limits<double>::infinity() : value.get<double>();
 }
 
-constexpr std::size_t kShown = 12;  // lines of a kind: a rank cut changes thousands of datasets
+/// Lines of a kind without -v: a rank cut changes thousands of datasets.
+constexpr std::size_t kShown = 12;
 
-void print_rest(std::size_t all) {
-  if (all > kShown) std::printf("... and %zu more (--json lists all)\n", all - kShown);
+void print_rest(std::size_t all, std::size_t shown) {
+  if (all > shown) std::printf("... and %zu more (-v lists all)\n", all - shown);
 }
 
-void print_layout(const nlohmann::json& datasets) {
+void print_layout(const nlohmann::json& datasets, std::size_t shown) {
   for (const char* side : {"first", "second"}) {
     const auto& names = datasets[std::string("only_") + side];
-    for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i) {
+    for (std::size_t i = 0; i < std::min(shown, names.size()); ++i) {
       std::printf("only in the %s: %s\n", side, names[i].get<std::string>().c_str());
     }
-    print_rest(names.size());
+    print_rest(names.size(), shown);
   }
   const auto& changes = datasets["other_layout"];
-  for (std::size_t i = 0; i < std::min(kShown, changes.size()); ++i) {
+  for (std::size_t i = 0; i < std::min(shown, changes.size()); ++i) {
     std::printf("other layout: %s is %s, then %s\n", changes[i]["name"].get<std::string>().c_str(),
                 changes[i]["first"].get<std::string>().c_str(),
                 changes[i]["second"].get<std::string>().c_str());
   }
-  print_rest(changes.size());
+  print_rest(changes.size(), shown);
 }
 
 void print_pairs(const char* title, const nlohmann::json& pairs) {
@@ -141,7 +142,8 @@ nlohmann::json inspect_difference(const std::filesystem::path& first,
           {"configuration", changed_keys(a, b)}};
 }
 
-void print_difference(const nlohmann::json& json) {
+void print_difference(const nlohmann::json& json, bool verbose) {
+  const auto shown = verbose ? std::numeric_limits<std::size_t>::max() : kShown;
   const auto& datasets = json["datasets"];
   const auto equal = datasets["equal"].get<std::size_t>();
   std::printf("%s\n%s\n", json["first"].get<std::string>().c_str(),
@@ -156,18 +158,18 @@ void print_difference(const nlohmann::json& json) {
       json["same_layout"].get<bool>() ? "the same" : "another", equal, datasets["changed"].size(),
       datasets["other_layout"].size(),
       datasets["only_first"].size() + datasets["only_second"].size());
-  print_layout(datasets);
+  print_layout(datasets, shown);
   if (!datasets["changed"].empty()) {
     std::printf("\n%-48s %9s %11s %11s\n", "dataset", "elements", "max |a - b|", "relative");
   }
   const auto& changed = datasets["changed"];
-  for (std::size_t i = 0; i < std::min(kShown, changed.size()); ++i) {
+  for (std::size_t i = 0; i < std::min(shown, changed.size()); ++i) {
     const auto& change = changed[i];
     std::printf("%-48s %9lld %11.4g %11.4g\n", change["name"].get<std::string>().c_str(),
                 change["elements"].get<long long>(), number_of(change["max_abs"]),
                 number_of(change["relative"]));
   }
-  print_rest(changed.size());
+  print_rest(changed.size(), shown);
   print_pairs("value", json["values"]);
   print_pairs("configuration key", json["configuration"]);
 }

@@ -198,7 +198,8 @@ class Difference(Inspect):
                     self.assertAlmostEqual(changed[name]["relative"] / relative, 1, places=9)
         self.assertIn("layer/0/q/expert/0/B", changed)
         self.assertNotIn("layer/0/q/expert/0/direction_id", changed)
-        table = self.world.done("inspect", a, "--diff", b)
+        self.assertIn(" more (-v lists all)", self.world.done("inspect", a, "--diff", b))
+        table = self.world.done("inspect", a, "--diff", b, "-v")
         self.assertIn("the same layout", table)
         self.assertEqual(table.count("layer/0/q/expert/0/B"), 3)  # value and two moments
 
