@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <iostream>
 
 #include "distributed/comm/ring_report.h"
@@ -73,7 +74,7 @@ base::ExitCode run_inspect(const Arguments& arguments) {
   base::Logger log(true, options.verbose());
   const bool json = options.has("json");
   nlohmann::json found;
-  void (*print)(const nlohmann::json&) = print_checkpoint;
+  std::function<void(const nlohmann::json&)> print = print_checkpoint;
   if (is_model_folder(path)) {
     refuse_for_models(options, path);
     found = inspect_model(path);
@@ -87,7 +88,7 @@ base::ExitCode run_inspect(const Arguments& arguments) {
     return base::ExitCode::done;
   } else if (options.has("diff")) {
     found = inspect_difference(path, options.text("diff"), log);
-    print = print_difference;
+    print = [&](const auto& two) { print_difference(two, options.verbose()); };
   } else {
     found = inspect_checkpoint(
         path, {options.text("base"), json || options.has("ranks"), json || options.has("gates")},
