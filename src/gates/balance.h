@@ -1,5 +1,5 @@
 // Terms that keep a mixture in use. Each is a function of the router's global statistics vector,
-// with a gradient in closed form: the step seeds backward with it (distribution.md section 1).
+// with a gradient in closed form: the step seeds backward with it (docs/architecture.md, The step).
 #pragma once
 
 #include <memory>

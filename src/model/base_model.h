@@ -42,7 +42,7 @@ struct BaseModel {
   std::int64_t hashed_bytes = 0;  ///< of them; 0 where the hash was kept from an earlier loading
 };
 
-/// Loads a Hugging Face directory, dense or NF4 (formats.md sections 1 and 2).
+/// Loads a Hugging Face directory, dense or NF4.
 /// `dtype` is the compute type: fp32 or fp64. The hash is kept in the user's cache folder: files of
 /// the same path, size and time of change are not read through for it again.
 /// Throws UsageError for a missing path; ContentError naming a missing, unused or misshapen tensor,

@@ -12,7 +12,7 @@
 
 namespace dfmoa::train {
 
-/// Figures of one step by name (formats.md section 9).
+/// Figures of one step by name: train/ce, router/BLOCK/ROUTER/load_cv and so on.
 using Figures = std::map<std::string, double>;
 
 class Metrics {

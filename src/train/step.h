@@ -1,5 +1,5 @@
 // One optimiser step's forward and backward: autograd lives inside a block, the trainer walks the
-// blocks. Statistics are exact, collectives are visible (distribution.md section 1).
+// blocks. Statistics are exact, collectives are visible (docs/architecture.md).
 #pragma once
 
 #include <cstdint>
