@@ -22,7 +22,7 @@ struct AdapterConfig {
 
   void fields(base::FieldList& list);
 
-  /// Factor s of math.md section 1; it stays what it is when directions die.
+  /// Factor s of docs/math.md; it stays what it is when directions die.
   /// `mean_gate` is the router's mean gate at the start (1 without a router).
   [[nodiscard]] double scale_factor(double mean_gate) const;
 };

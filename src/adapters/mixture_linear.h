@@ -6,7 +6,7 @@
 //
 // Two GEMMs and one elementwise pass per site, whatever the number of experts is. Saved for
 // backward: x, h, the gates; everything else is computed again.
-// Source: math.md section 1 (docs/math.md names the tests).
+// Source: docs/math.md, first row.
 #pragma once
 
 #include <ATen/core/Tensor.h>

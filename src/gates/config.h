@@ -28,7 +28,7 @@ struct RouterConfig {
   /// Gates that select start from random logits (zero logits tie every choice), dense ones from 0.
   [[nodiscard]] bool starts_random() const;
 
-  /// Mean gate at the start, the w0 of math.md section 1.
+  /// Mean gate at the start, the w0 of docs/math.md.
   [[nodiscard]] double mean_gate(std::int64_t experts) const;
 
   /// Throws UsageError for combinations that mean nothing (top_k > experts, switch on dense gates).

@@ -18,7 +18,7 @@ struct Gates {
 
 /// Shapes  x_TD (T, D), weight_ED (E, D).
 /// Throws  ShapeError where they do not fit.
-/// Source  math.md section 3; ties of topk go to the lowest index.
+/// Source  docs/math.md; ties of topk go to the lowest index.
 [[nodiscard]] Gates route(const RouterConfig& config, const at::Tensor& x_TD,
                           const at::Tensor& weight_ED, const Documents& documents);
 
@@ -29,7 +29,7 @@ struct Selection {
 };
 [[nodiscard]] Selection select(const RouterConfig& config, const at::Tensor& logit_UE);
 
-/// The vector of math.md section 4 for these gates.
+/// The vector of docs/math.md for these gates.
 [[nodiscard]] at::Tensor statistics_of(const Selection& selection);
 
 }  // namespace dfmoa::gates

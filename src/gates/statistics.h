@@ -1,7 +1,7 @@
 // What a router tells the world about a step: one vector, summed over all micro-batches and
 // processes, from which every balance term and entropy weight is computed.
 //
-//   [ sum p_e | count(w_e > 0) | sum H(p) | sum H(w) | units ]        math.md section 4
+//   [ sum p_e | count(w_e > 0) | sum H(p) | sum H(w) | units ]        docs/math.md
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The rank of a run over time: noise, a budget with its penalty, the cut (math.md section 2).
+// The rank of a run over time: noise, a budget with its penalty, the cut (docs/math.md).
 #pragma once
 
 #include <cstdint>
