@@ -95,7 +95,7 @@ std::vector<Bar> mixture(std::int64_t width, const BenchOptions& options) {
                   dense_bar.value / single_run.median(), "ratio", single_run.seconds};
   over_single.bar = 1.15;
   over_single.stretch = 1.07;
-  // Two thirds of the work that low rank adds to a frozen linear is its share of the products.
+  // A frozen linear is two products (y, dx); low rank adds six thin ones: 1 + 1.5 N (1/D + 1/F).
   const auto products = 1 + 1.5 * kExperts * kRank * 2.0 / static_cast<double>(width);
   Bar over_frozen{"G5" + name, "mixture over the frozen linear",
                   dense_bar.value / frozen_run.median(), "ratio", frozen_run.seconds};

@@ -23,9 +23,11 @@ std::int64_t status_bytes(const std::string& key) {
   throw base::MachineError("/proc/self/status has no line " + key);
 }
 
-/// Sets VmHWM back to VmRSS; where the system refuses, the peak is that of the whole process.
-void reset_peak() {
-  std::ofstream("/proc/self/clear_refs") << "5";
+/// Sets VmHWM back to VmRSS; false where the system does not let it.
+bool reset_peak() {
+  std::ofstream file("/proc/self/clear_refs");
+  file << "5" << std::flush;
+  return file.good();
 }
 
 }  // namespace
@@ -43,7 +45,7 @@ double Measured::median() const {
 
 Measured measure(const Repeat& repeat, const std::function<void()>& work) {
   Measured measured;
-  reset_peak();
+  const bool is_peak_known = reset_peak();
   const auto before = status_bytes("VmRSS");
   for (int i = 0; i < repeat.warm_up; ++i) work();
   for (int i = 0; i < repeat.samples; ++i) {
@@ -52,6 +54,7 @@ Measured measure(const Repeat& repeat, const std::function<void()>& work) {
     const std::chrono::duration<double> lasted = std::chrono::steady_clock::now() - begin;
     measured.seconds.push_back(lasted.count());
   }
+  if (!is_peak_known) return measured;
   measured.peak_bytes = status_bytes("VmHWM");
   measured.extra_bytes = std::max<std::int64_t>(0, measured.peak_bytes - before);
   return measured;

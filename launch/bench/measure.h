@@ -16,7 +16,7 @@ struct Repeat {
 
 struct Measured {
   std::vector<double> seconds;
-  std::int64_t peak_bytes = 0;   ///< largest resident memory while it ran
+  std::int64_t peak_bytes = 0;   ///< largest resident memory while it ran; 0: not known
   std::int64_t extra_bytes = 0;  ///< of that, above what was resident before
 
   [[nodiscard]] double median() const;

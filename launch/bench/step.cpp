@@ -1,7 +1,7 @@
 // G6, G13, G15: the whole step on a base model: forward, backward, clipping, update.
 #include <torch/torch.h>
 
-#include <chrono>
+#include <cmath>
 
 #include "distributed/comm/local.h"
 #include "launch/bench/bench.h"
