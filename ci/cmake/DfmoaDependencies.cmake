@@ -47,14 +47,14 @@ set(DFMOA_TORCH_RUNTIME ${DFMOA_TORCH_DIR}/lib ${cudart_dir} ${cupti_dir})
 add_library(dfmoa_torch INTERFACE)
 target_include_directories(dfmoa_torch SYSTEM INTERFACE
   ${DFMOA_TORCH_DIR}/include ${DFMOA_TORCH_DIR}/include/torch/csrc/api/include)
-target_link_libraries(dfmoa_torch INTERFACE
-  -Wl,--no-as-needed ${DFMOA_TORCH_DIR}/lib/libtorch_cpu.so ${DFMOA_TORCH_DIR}/lib/libc10.so
-  -Wl,--as-needed Threads::Threads)
+set(torch_libraries ${DFMOA_TORCH_DIR}/lib/libtorch_cpu.so ${DFMOA_TORCH_DIR}/lib/libc10.so)
 if(DFMOA_CUDA)  # nothing names a symbol of theirs: being loaded is what registers the device
-  target_link_libraries(dfmoa_torch INTERFACE
-    -Wl,--no-as-needed ${DFMOA_TORCH_DIR}/lib/libtorch_cuda.so ${DFMOA_TORCH_DIR}/lib/libc10_cuda.so
-    -Wl,--as-needed)
+  list(APPEND torch_libraries
+       ${DFMOA_TORCH_DIR}/lib/libtorch_cuda.so ${DFMOA_TORCH_DIR}/lib/libc10_cuda.so)
 endif()
+# In one list: CMake writes a repeated flag once, and the linker would drop what comes after it.
+target_link_libraries(dfmoa_torch INTERFACE
+  -Wl,--no-as-needed ${torch_libraries} -Wl,--as-needed Threads::Threads)
 # at::parallel_for is serial in a file compiled without OpenMP. The runtime is torch's own copy: a
 # second one would oversubscribe the cores.
 target_compile_options(dfmoa_torch INTERFACE -fopenmp)
