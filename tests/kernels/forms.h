@@ -1,42 +1,34 @@
-// The forms of a kernel that one suite runs over: every CPU level, and the CUDA source on the
-// emulation, its threads in three orders.
+// The forms of a kernel that one suite runs over. The test program that holds the suite says which:
+// every CPU level and the CUDA source on the emulation, or the CUDA kernels on a GPU.
 #pragma once
 
 #include <gtest/gtest.h>
 
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "kernels/cuda/launch.h"
 #include "kernels/gate_scale.h"
 #include "kernels/nf4.h"
-#include "tests/support/cuda_emulation/emulator.h"
+#include "tests/kernels/device.h"
 
 namespace dfmoa::kernels_test {
+
+namespace cuda_form = kernels::DFMOA_CUDA_NAMESPACE;  ///< the launchers of this program
 
 struct Form {
   std::string name;
   kernels::CpuLevel level = kernels::CpuLevel::reference;
-  std::optional<cuda_emulation::Settings> emulated;  ///< set: CUDA, whatever the level
+  bool on_device = false;  ///< true: CUDA, whatever the level
 };
+
+[[nodiscard]] std::vector<Form> all_forms();
+/// Those that a suite of millions of elements can wait for.
+[[nodiscard]] std::vector<Form> fast_forms();
 
 inline std::vector<Form> cpu_forms() {
   using kernels::CpuLevel;
   std::vector<Form> forms;
   for (const CpuLevel level : {CpuLevel::reference, CpuLevel::avx2, CpuLevel::avx512}) {
-    forms.push_back({kernels::name_of(level), level, std::nullopt});
+    forms.push_back({kernels::name_of(level), level, false});
   }
-  return forms;
-}
-
-inline std::vector<Form> all_forms() {
-  using cuda_emulation::Order;
-  std::vector<Form> forms = cpu_forms();
-  const auto reference = kernels::CpuLevel::reference;
-  forms.push_back({"cuda_forward", reference, cuda_emulation::Settings{Order::forward, 1}});
-  forms.push_back({"cuda_reverse", reference, cuda_emulation::Settings{Order::reverse, 1}});
-  forms.push_back({"cuda_random", reference, cuda_emulation::Settings{Order::random, 7}});
   return forms;
 }
 
@@ -51,21 +43,13 @@ class FormTest : public testing::TestWithParam<Form> {
     if (GetParam().level > kernels::machine_cpu_level()) {
       GTEST_SKIP() << "this machine has no " << kernels::name_of(GetParam().level);
     }
-    if (GetParam().emulated) order_.emplace(*GetParam().emulated);
+    if (!GetParam().on_device) return;
+    if (const auto reason = device::missing(); !reason.empty()) GTEST_SKIP() << reason;
+    order_ = device::order_of(GetParam());
   }
 
  private:
-  std::optional<cuda_emulation::OrderScope> order_;
+  std::shared_ptr<void> order_;
 };
-
-template <class Out>
-void run_nf4_dequantize(const Form& form, const std::uint8_t* codes, const float* absmax,
-                        std::int64_t block, std::int64_t begin, std::int64_t end, Out* out) {
-  if (form.emulated) {
-    kernels::emulated::nf4_dequantize(codes, absmax, block, begin, end, out, {});
-  } else {
-    kernels::nf4_dequantize(codes, absmax, block, begin, end, out, form.level);
-  }
-}
 
 }  // namespace dfmoa::kernels_test

@@ -3,7 +3,6 @@
 
 #include "kernels/nf4.h"
 #include "src/base/dtype.h"
-#include "src/base/error.h"
 #include "src/base/random.h"
 #include "tests/kernels/forms.h"
 
@@ -51,6 +50,23 @@ Out rounded(float value) {
   }
 }
 
+/// out[0..size): what the form writes there, and what stood there before.
+template <class Out>
+void run_nf4_dequantize(const Form& form, const Weights& weights, std::int64_t begin,
+                        std::int64_t end, std::vector<Out>& out) {
+  if (!form.on_device) {
+    nf4_dequantize(weights.codes.data(), weights.absmax.data(), weights.block, begin, end,
+                   out.data(), form.level);
+    return;
+  }
+  const DeviceArray<std::uint8_t> codes(weights.codes);
+  const DeviceArray<float> absmax(weights.absmax);
+  const DeviceArray<Out> result(out);
+  cuda_form::nf4_dequantize(codes.data(), absmax.data(), weights.block, begin, end, result.data(),
+                            {});
+  result.read(out.data());
+}
+
 template <class Out>
 constexpr Out kUntouched = static_cast<Out>(77);
 
@@ -58,8 +74,7 @@ constexpr Out kUntouched = static_cast<Out>(77);
 template <class Out>
 void check(const Form& form, const Weights& weights, std::int64_t begin, std::int64_t end) {
   std::vector<Out> out(static_cast<std::size_t>(end - begin) + 64, kUntouched<Out>);
-  run_nf4_dequantize(form, weights.codes.data(), weights.absmax.data(), weights.block, begin, end,
-                     out.data());
+  run_nf4_dequantize(form, weights, begin, end, out);
   for (std::int64_t i = begin; i < end; ++i) {
     ASSERT_EQ(out[static_cast<std::size_t>(i - begin)], rounded<Out>(expected(weights, i)))
         << "element " << i << " of [" << begin << ", " << end << "), block " << weights.block;
@@ -101,47 +116,19 @@ TEST_P(Nf4Dequantize, f64_is_the_f32_value_widened) {
 
 TEST_P(Nf4Dequantize, bf16_ties_go_to_even) {
   // Code 15 is 1, so the values are the scales: two that lie halfway between bf16 neighbours.
-  const std::vector<float> absmax = {0x1.01p+0F, 0x1.03p+0F};
-  const std::vector<std::uint8_t> codes(64, 0xFF);
+  const Weights weights{std::vector<std::uint8_t>(64, 0xFF), {0x1.01p+0F, 0x1.03p+0F}, 64, 128};
   std::vector<std::uint16_t> out(128);
-  run_nf4_dequantize(GetParam(), codes.data(), absmax.data(), 64, 0, 128, out.data());
+  run_nf4_dequantize(GetParam(), weights, 0, 128, out);
   EXPECT_EQ(out[0], 0x3F80);
   EXPECT_EQ(out[64], 0x3F82);
 }
 
-// The CPU's vector forms store large outputs past the caches.
+// The CPU's vector forms store large outputs past the caches; a GPU runs thousands of blocks.
 class Nf4Streaming : public FormTest {};
-INSTANTIATE_TEST_SUITE_P(Forms, Nf4Streaming, testing::ValuesIn(cpu_forms()), form_name);
+INSTANTIATE_TEST_SUITE_P(Forms, Nf4Streaming, testing::ValuesIn(fast_forms()), form_name);
 
 TEST_P(Nf4Streaming, large_outputs_agree) {
   const Weights weights = random_weights((std::int64_t{2} << 20) + 64 * 3 + 5, 64);
   check<float>(GetParam(), weights, 0, weights.count);
   check<std::uint16_t>(GetParam(), weights, 64, weights.count);
-}
-
-TEST(Nf4DequantizeCuda, counts_its_launches) {
-  const Weights weights = random_weights(200, 64);
-  std::vector<float> out(200);
-  LaunchCounts counts;
-  const LaunchTarget target{nullptr, &counts};
-  emulated::nf4_dequantize(weights.codes.data(), weights.absmax.data(), 64, 0, 200, out.data(),
-                           target);
-  emulated::nf4_dequantize(weights.codes.data(), weights.absmax.data(), 64, 64, 64, out.data(),
-                           target);
-  EXPECT_EQ(counts.nf4_dequantize, 1) << "an empty range launches nothing";
-}
-
-TEST(Nf4DequantizeCuda, wrong_arguments_are_shape_errors) {
-  const Weights weights = random_weights(200, 64);
-  std::vector<float> out(204);
-  const auto run = [&](const std::uint8_t* codes, std::int64_t block, std::int64_t begin,
-                       std::int64_t end, float* to) {
-    emulated::nf4_dequantize(codes, weights.absmax.data(), block, begin, end, to, {});
-  };
-  const std::uint8_t* codes = weights.codes.data();
-  EXPECT_THROW(run(codes, 48, 0, 96, out.data()), base::ShapeError);
-  EXPECT_THROW(run(codes, 64, 32, 96, out.data()), base::ShapeError);
-  EXPECT_THROW(run(codes, 64, 128, 64, out.data()), base::ShapeError);
-  EXPECT_THROW(run(codes + 1, 64, 0, 64, out.data()), base::ShapeError);
-  EXPECT_THROW(run(codes, 64, 0, 64, out.data() + 1), base::ShapeError);
 }
