@@ -10,6 +10,7 @@
 #include "src/base/file.h"
 #include "src/base/text.h"
 #include "src/model/generate.h"
+#include "src/ops/device.h"
 #include "src/train/open_model.h"
 
 namespace dfmoa::launch {
@@ -52,13 +53,15 @@ base::ExitCode run_generate(const Arguments& arguments) {
       "prompts", po::value<std::string>(), "a file with one prompt a line, generated as a batch")(
       "base", po::value<std::string>(), "base model folder, where it has moved")(
       "plain", "take the prompt as it is, without the model's chat template")(
+      "device", po::value<std::string>()->default_value("auto"), "auto, cpu or cuda")(
       "show-gates", "mark every token with its strongest expert")("json", "print JSON");
   options.add_fields(fields);
   if (!options.parse(arguments)) return base::ExitCode::done;
   options.assign_fields(fields);
   base::Logger log(true, options.verbose());
   const auto prompts = prompts_of(options);
-  const auto opened = train::open_model(options.text("MODEL"), options.text("base"), log);
+  const auto device = ops::choose_device(options.text("device"), 0, "--device");
+  const auto opened = train::open_model(options.text("MODEL"), options.text("base"), log, device);
   model::Generator::Prompts tokens;
   model::Generator::Spans spans;
   for (const auto& prompt : prompts) {

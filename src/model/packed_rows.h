@@ -31,9 +31,9 @@ struct PackedRows {
 
 /// What `pack` needs to know of the model.
 struct PackOptions {
-  at::Tensor inverse_frequency;
-  at::TensorOptions options;  ///< compute type and device
-  bool pooled_gates = false;  ///< some router reads a span
+  at::Tensor inverse_frequency;  ///< on the host
+  at::TensorOptions options;     ///< compute type and device
+  bool pooled_gates = false;     ///< some router reads a span
 };
 
 /// Without a marked span, gates of scope span read the prompt but its last token, from which the

@@ -8,7 +8,6 @@ std::shared_ptr<const BaseModel> on_device(const BaseModel& base, at::Device dev
   placed->embedding_VD = base.embedding_VD.to(device);
   placed->head_VD = tied ? placed->embedding_VD : base.head_VD.to(device);
   placed->final_norm_D = base.final_norm_D.to(device);
-  placed->inverse_frequency = base.inverse_frequency.to(device);
   for (auto& layer : placed->layers) {
     layer.attention_norm_D = layer.attention_norm_D.to(device);
     layer.mlp_norm_D = layer.mlp_norm_D.to(device);

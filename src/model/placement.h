@@ -9,7 +9,7 @@
 
 namespace dfmoa::model {
 
-/// The same model with every tensor on `device`; tensors that lie there already are shared. All
+/// The same model with every weight on `device`; tensors that lie there already are shared. All
 /// that is built on it, adapters and packed rows, follows its embedding.
 [[nodiscard]] std::shared_ptr<const BaseModel> on_device(const BaseModel& base, at::Device device);
 

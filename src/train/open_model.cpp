@@ -2,6 +2,7 @@
 
 #include "src/base/error.h"
 #include "src/base/text.h"
+#include "src/model/placement.h"
 #include "src/train/ini.h"
 #include "src/train/state.h"
 
@@ -21,12 +22,12 @@ checkpoints::Checkpoint open_checkpoint(const std::filesystem::path& path, base:
 }
 
 OpenedModel open_model(const std::filesystem::path& path, const std::string& base_path,
-                       base::Logger& log) {
+                       base::Logger& log, at::Device device) {
   OpenedModel opened;
   if (std::filesystem::exists(path / "config.json")) {
     opened.config.model.path = path.string();
     const auto base = model::load_base_model(opened.config.model, at::kFloat);
-    opened.model = std::make_unique<model::Transformer>(base);
+    opened.model = std::make_unique<model::Transformer>(model::on_device(*base, device));
   } else {
     const auto checkpoint = open_checkpoint(path, log);
     base::StateTree saved;
@@ -40,7 +41,7 @@ OpenedModel open_model(const std::filesystem::path& path, const std::string& bas
                                           base->hash, ", the checkpoint was trained on ",
                                           saved.text("base/hash")));
     }
-    opened.model = std::make_unique<model::Transformer>(base);
+    opened.model = std::make_unique<model::Transformer>(model::on_device(*base, device));
     opened.model->adapt(opened.config.plan, static_cast<std::uint64_t>(opened.config.train.seed));
     match_ranks(*opened.model, checkpoint);
     auto entropy = make_entropy(*opened.model);

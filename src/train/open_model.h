@@ -27,10 +27,12 @@ struct OpenedModel {
 [[nodiscard]] checkpoints::Checkpoint open_checkpoint(const std::filesystem::path& path,
                                                       base::Logger& log);
 
-/// Loads base, adapters and tokenizer. `base_path` replaces the checkpoint's model.path if not
-/// empty. Throws as load_base_model, Checkpoint::open and Tokenizer::from_directory do.
+/// Loads base, adapters and tokenizer; base and adapters go to `device`. `base_path` replaces the
+/// checkpoint's model.path if not empty. Throws as load_base_model, Checkpoint::open and
+/// Tokenizer::from_directory do.
 [[nodiscard]] OpenedModel open_model(const std::filesystem::path& path,
-                                     const std::string& base_path, base::Logger& log);
+                                     const std::string& base_path, base::Logger& log,
+                                     at::Device device = at::kCPU);
 
 /// fp32 or fp64 of [train].
 [[nodiscard]] at::ScalarType compute_type(const TrainConfig& config);

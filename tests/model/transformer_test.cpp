@@ -123,7 +123,9 @@ TEST_F(TransformerLaws, rank_noise_follows_a_document_wherever_it_is_packed) {
   second.span_end = {1};
   second.task = {""};
   second.where = {"a:2"};
-  EXPECT_TRUE(at::allclose(noisy(second), both.narrow(0, 5, 4), 0, 1e-12));
+  // Products of 4 rows and of 9 may sum in another order: rounding of the largest activation.
+  const auto scale = both.abs().max().item<double>();
+  EXPECT_TRUE(at::allclose(noisy(second), both.narrow(0, 5, 4), 0, 1e-13 * scale)) << scale;
   second.document_id = {0};
   EXPECT_FALSE(at::allclose(noisy(second), both.narrow(0, 5, 4), 0, 1e-6)) << "noise has no effect";
 }
