@@ -1,6 +1,10 @@
+#include <filesystem>
+
 #include "checkpoints/convert/convert.h"
 #include "checkpoints/convert/init_model.h"
 #include "launch/commands.h"
+#include "src/base/log.h"
+#include "src/base/text.h"
 
 namespace dfmoa::launch {
 
@@ -11,7 +15,13 @@ base::ExitCode run_convert(const Arguments& arguments) {
   options.add_fields(fields);
   if (!options.parse(arguments)) return base::ExitCode::done;
   options.assign_fields(fields);
-  checkpoints::convert(options.text("SOURCE"), options.text("OUT"), convert);
+  const std::filesystem::path out = options.text("OUT");
+  checkpoints::convert(options.text("SOURCE"), out, convert);
+  std::uintmax_t bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(out)) bytes += entry.file_size();
+  base::Logger(true, options.verbose())
+      .info(base::text("wrote ", out.string(), ", ", bytes / 1'000'000, " MB: `dfmoa inspect ",
+                       out.string(), "` says what it holds"));
   return base::ExitCode::done;
 }
 

@@ -4,6 +4,8 @@
 
 #include "launch/commands.h"
 #include "src/base/text.h"
+#include "src/data/jsonl.h"
+#include "src/ops/device.h"
 #include "src/train/evaluate.h"
 #include "src/train/open_model.h"
 
@@ -41,6 +43,7 @@ base::ExitCode run_eval(const Arguments& arguments) {
   options.add()("data", po::value<std::vector<std::string>>()->composing(),
                 "JSONL file, repeatable (default: data.eval of the run)")(
       "base", po::value<std::string>(), "base model folder, where it has moved")(
+      "device", po::value<std::string>()->default_value("auto"), "auto, cpu or cuda")(
       "exact-match", "also generate greedily and compare with the completion")(
       "max-new-tokens", po::value<std::int64_t>()->default_value(64), "for exact match")(
       "batch", po::value<std::int64_t>()->default_value(16), "prompts generated from at a time")(
@@ -53,9 +56,11 @@ base::ExitCode run_eval(const Arguments& arguments) {
     throw base::UsageError(base::text("eval: --batch ", evaluated.batch, ", --max-new-tokens ",
                                       evaluated.max_new_tokens, ": expected 1 or more"));
   }
-  base::Logger log(true, options.verbose());
-  const auto opened = train::open_model(options.text("MODEL"), options.text("base"), log);
   auto files = options.list("data");
+  if (!files.empty()) (void)data::JsonlFiles(files);  // refused before a model is loaded
+  base::Logger log(true, options.verbose());
+  const auto device = ops::choose_device(options.text("device"), 0, "--device");
+  const auto opened = train::open_model(options.text("MODEL"), options.text("base"), log, device);
   if (files.empty()) files = opened.config.data.eval;
   if (files.empty()) throw base::UsageError("eval: --data FILE is missing");
   const auto evaluation =

@@ -123,7 +123,8 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
   const RunFolder run_folder(folder, comm);
   base::Logger log(comm.process() == 0, options.verbose());
   if (comm.process() == 0) log.add_file(folder / "log.txt");
-  log.info(base::text(comm.num_processes(), " processes, ",
+  log.info(base::text(comm.num_processes(),
+                      comm.num_processes() == 1 ? " process, " : " processes, ",
                       comm::started_by_launcher() ? "mpi" : "one program", ", on ",
                       ops::describe_device(config.train.device, model.base().embedding_VD.device()),
                       ", transport ", config.parallel.transport, ", ", at::get_num_threads(),
@@ -169,7 +170,7 @@ base::ExitCode run_train(const Arguments& arguments) {
   const auto config = read_config(options);
   check_command(options, config, *comm);
   set_threads(comm->num_processes());
-  const auto device = ops::choose_device(config.train.device, comm->process());
+  const auto device = ops::choose_device(config.train.device, comm->process(), "train.device");
 
   const auto base_model = model::load_base_model(config.model, train::compute_type(config.train));
   comm::require_alike(*comm,

@@ -142,10 +142,10 @@ def print_ranks(metrics, budget):
           f"{active[steps[-1]]:g} at step {steps[-1]}"
           + (f", budget {budget:g}" if budget else ", no budget"))
     if fall > 0:
-        ce = metrics.get("train/ce", {})
-        near = [f"{ce[step]:.3f}" for step in sorted(ce) if cut - 2 <= step <= cut + 2]
-        print(f"the cut at step {cut} removed {fall:g}; training cross-entropy around it: "
-              f"{' '.join(near) or 'not logged'}")
+        ce = [metrics.get(f"rank/cut/ce_{side}", {}).get(cut) for side in ("before", "after")]
+        said = "not logged" if None in ce else f"{ce[0]:.3f} before, {ce[1]:.3f} after"
+        print(f"the cut at the begin of step {cut} switched off {fall:g}; cross-entropy of that "
+              f"step's rows: {said}")
 
 
 def print_load(evaluation):

@@ -14,11 +14,13 @@ namespace {
 /// list.
 using Sums = std::map<std::string, std::array<double, 2>>;
 
-void add_row(const model::Transformer& model, const data::PackedRow& row, Sums& sums) {
+model::HeadResult run_head(const model::Transformer& model, const data::PackedRow& row) {
   const auto rows = model.pack(row);
-  const auto head = model.head(model.hidden(rows), rows, /*inverse_n_loss=*/1.0,
-                               /*want_gradient=*/false);
-  const auto nll_X = head.nll_X.to(at::kCPU).contiguous();
+  return model.head(model.hidden(rows), rows, /*inverse_n_loss=*/1.0, /*want_gradient=*/false);
+}
+
+void add_row(const model::Transformer& model, const data::PackedRow& row, Sums& sums) {
+  const auto nll_X = run_head(model, row).nll_X.to(at::kCPU).contiguous();
   const auto* nll = nll_X.const_data_ptr<double>();
   for (std::int64_t d = 0; d < row.documents(); ++d) {
     const auto at = static_cast<std::size_t>(d);
@@ -64,6 +66,20 @@ HeldOut evaluate_held_out(const model::Transformer& model, const data::SampleRea
                                         ", expected a finite number"));
   }
   return result;
+}
+
+std::optional<double> cross_entropy(const model::Transformer& model,
+                                    std::span<const data::PackedRow> rows, comm::Communicator& comm,
+                                    const std::string& tag) {
+  std::array<double, 2> sum{};  // of losses, of tokens
+  const auto stride = static_cast<std::size_t>(comm.num_processes());
+  for (auto m = static_cast<std::size_t>(comm.process()); m < rows.size(); m += stride) {
+    sum[0] += run_head(model, rows[m]).ce_sum.item<double>();
+    sum[1] += static_cast<double>(rows[m].loss_tokens());
+  }
+  comm.all_reduce(sum.data(), 2, base::DType::f64, comm::Op::sum, tag);
+  if (sum[1] == 0) return std::nullopt;
+  return sum[0] / sum[1];
 }
 
 }  // namespace dfmoa::train

@@ -1,12 +1,15 @@
-// Cross-entropy on the held-out files while a run trains, the work shared by all processes.
+// Cross-entropy while a run trains, in evaluation form, the work shared by all processes.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "distributed/comm/communicator.h"
+#include "src/data/packing.h"
 #include "src/data/sample.h"
 #include "src/model/transformer.h"
 
@@ -25,5 +28,11 @@ struct HeldOut {
                                         const data::SampleReader& reader,
                                         const std::vector<std::string>& files,
                                         std::int64_t tokens_per_row, comm::Communicator& comm);
+
+/// Nats per loss-bearing token of a step's micro-batches, as the step shares them out; nothing
+/// where no token bears loss. The same on every process.
+[[nodiscard]] std::optional<double> cross_entropy(const model::Transformer& model,
+                                                  std::span<const data::PackedRow> rows,
+                                                  comm::Communicator& comm, const std::string& tag);
 
 }  // namespace dfmoa::train

@@ -44,6 +44,8 @@ class RankBudget {
   /// After the optimiser's step: the penalty's weight follows the excess over the budget.
   void dual_step(const model::Transformer& model, std::int64_t step);
 
+  /// Directions that the cut leaves at most; 0: no limit, or no rank gate.
+  [[nodiscard]] double budget() const { return config_ ? config_->budget : 0.0; }
   [[nodiscard]] bool cuts_at(std::int64_t step) const;
   /// Removes directions for good, with their moments. Evaluation-form logits do not change where
   /// only directions with z = 0 go.

@@ -58,7 +58,10 @@ RunReport Trainer::run(const RunOptions& options) {
     const bool is_saved = every > 0 && step_ % every == 0;
     const auto evaluate_every = config_.train.evaluate_every;
     if (evaluate_every > 0 && step_ % evaluate_every == 0) evaluate(is_saved);
-    if (is_saved) save(checkpoints);
+    if (is_saved) {
+      save(checkpoints);
+      log_.info(base::text("step ", step_, ": saved ", checkpoints::folder_name(step_)));
+    }
   }
   if (saved_step_ != step_) save(checkpoints);
   report.steps = step_;
@@ -70,13 +73,13 @@ RunReport Trainer::run(const RunOptions& options) {
 
 void Trainer::one_step(const RunOptions& options, RunReport& report) {
   const auto begin = std::chrono::steady_clock::now();
-  if (rank_budget_.cuts_at(step_)) cut_rank();
   const auto rows = loader_.next_step();
   if (loader_.cursor().skipped > skipped_lines_) {
     skipped_lines_ = loader_.cursor().skipped;
     log_.info(base::text(skipped_lines_,
                          " broken lines passed over so far; the last: ", loader_.last_skipped()));
   }
+  if (rank_budget_.cuts_at(step_)) cut_rank(rows);
   Step step(model_, entropy_, comm_,
             {config_.train.memory == "keep", config_.train.statistics == "lag_one"});
   const model::StepKey key{static_cast<std::uint64_t>(config_.train.seed), step_,
@@ -146,34 +149,22 @@ Trainer::Vote Trainer::vote(const at::Tensor& ce_sum_of_process, const at::Tenso
   return {ce_sum, norm, flags[0] == 0, flags[1] == 1};
 }
 
-void Trainer::cut_rank() {
+void Trainer::cut_rank(std::span<const data::PackedRow> rows) {
+  const auto ce_before = cross_entropy(model_, rows, comm_, "cut");
   const auto report = rank_budget_.cut(model_);
-  log_.info(base::text("step ", step_, ": rank cut, ", report.before, " directions before, ",
-                       report.after, " after"));
-}
-
-HostParameters Trainer::list(base::StateTree& tree) {
-  auto host = list_model(model_, entropy_, /*moments=*/true, tree);
-  rank_budget_.list(tree);
-  std::size_t at = 0;
-  for (const auto& block : last_statistics_) {
-    std::copy(block.begin(), block.end(), lagged_.begin() + static_cast<std::ptrdiff_t>(at));
-    at += block.size();
+  const auto ce_after = cross_entropy(model_, rows, comm_, "cut");
+  auto sentence = base::text("step ", step_ + 1, " begins with the rank cut: ", report.before,
+                             " directions before, ", report.after, " after");
+  if (ce_before && ce_after) {
+    sentence += base::text("; ce of its rows ", *ce_before, " before, ", *ce_after, " after");
+    if (metrics_) {
+      metrics_->write(step_ + 1,
+                      {{"rank/cut/ce_before", *ce_before},
+                       {"rank/cut/ce_after", *ce_after},
+                       {"rank/cut/directions", static_cast<double>(report.before - report.after)}});
+    }
   }
-  tree.add({"statistics/last",
-            base::DType::f64,
-            {static_cast<std::int64_t>(lagged_.size())},
-            lagged_.empty() ? nullptr : lagged_.data(),
-            0});
-  data::save(loader_.cursor(), tree);
-  tree.set("train/step", step_);
-  tree.set("train/tokens_seen", tokens_seen_);
-  tree.set("train/best_step", best_step_);
-  tree.set("train/best_loss", best_loss_);
-  tree.set("base/hash", model_.base().hash);
-  tree.set("run/processes", std::int64_t{comm_.num_processes()});
-  tree.set("run/config", config_.ini());
-  return host;
+  log_.info(sentence);
 }
 
 void Trainer::evaluate(bool is_saved) {
@@ -187,16 +178,6 @@ void Trainer::evaluate(bool is_saved) {
   for (const auto& [task, ce] : found.ce_of_task) figures["eval/loss/" + task] = ce;
   if (metrics_) metrics_->write(step_, figures);
   log_.info(base::text("step ", step_, ": held-out ce ", found.ce));
-}
-
-void Trainer::save(const std::filesystem::path& folder) {
-  base::StateTree tree;
-  const auto host = list(tree);
-  base::with_context(base::text("saving step ", step_), [&] {
-    checkpoints::save_checkpoint(folder, tree, step_, comm_,
-                                 config_.checkpoint.retention(best_step_));
-  });
-  saved_step_ = step_;
 }
 
 Figures Trainer::figures(const StepResult& result, double ce, double norm, double seconds,
@@ -249,100 +230,6 @@ void Trainer::tell(const Figures& figures, double seconds_per_step) {
       number("rank/model/active", "%.0f"), "/", number("rank/model/total", "%.0f"), "  load_cv ",
       number("router/mean_load_cv", "%.2f"), "  ", number("throughput/tokens_per_s", "%.0f"),
       " tok/s  eta ", left / 60, ":", left % 60 < 10 ? "0" : "", left % 60));
-}
-
-void Trainer::begin(const RunOptions& options) {
-  const auto folder = options.folder / "checkpoints";
-  const bool holds_run = std::filesystem::exists(folder) && !checkpoints::steps_in(folder).empty();
-  if (options.resume == "none" && holds_run) {
-    throw base::UsageError(
-        base::text(options.folder.string(), " already holds a run (",
-                   checkpoints::folder_name(checkpoints::steps_in(folder).back()),
-                   "): --resume auto goes on with it, --run names another folder"));
-  }
-  std::optional<checkpoints::Checkpoint> checkpoint;
-  if (options.resume == "auto" && holds_run) checkpoint = checkpoints::find_newest(folder, log_);
-  if (options.resume != "auto" && options.resume != "none") {
-    checkpoint = checkpoints::Checkpoint::open(options.resume);
-  }
-  if (checkpoint) {
-    base::with_context("resuming from " + checkpoint->folder().string(),
-                       [&] { restore(*checkpoint, options); });
-    log_.info(base::text("resumed at step ", step_, ", ", tokens_seen_, " tokens seen"));
-  } else if (options.resume == "auto") {
-    log_.info("no checkpoint in " + options.folder.string() + ": a fresh run");
-  }
-}
-
-void Trainer::restore(const checkpoints::Checkpoint& checkpoint, const RunOptions& options) {
-  check_configuration(checkpoint, options.allow_change);
-  match_ranks(model_, checkpoint);
-  base::StateTree tree;
-  const auto host = list(tree);
-  checkpoint.load(tree);
-  take_parameters(model_, host);
-  base::StateTree saved;
-  for (const auto& [name, value] : checkpoint.values()) saved.set(name, value);
-  step_ = saved.integer("train/step");
-  tokens_seen_ = saved.integer("train/tokens_seen");
-  best_step_ = saved.integer("train/best_step");
-  best_loss_ = saved.real("train/best_loss");
-  loader_.seek(data::load_cursor(saved));
-  skipped_lines_ = loader_.cursor().skipped;
-  last_statistics_.clear();
-  auto from = lagged_.begin();
-  for (const auto& block : model_.blocks()) {
-    const auto end = from + static_cast<std::ptrdiff_t>(block.statistics_size());
-    last_statistics_.emplace_back(from, end);
-    from = end;
-  }
-  if (step_ == 0) last_statistics_.clear();  // no step yet: lag_one begins with uniform gates
-  saved_step_ = options.resume == "auto" ? step_ : -1;
-  const auto processes = saved.integer("run/processes");
-  if (processes == comm_.num_processes()) return;
-  if (config_.checkpoint.require_bitwise) {
-    throw base::ContentError(base::text("it was saved by ", processes, " processes, now there are ",
-                                        comm_.num_processes(),
-                                        ": checkpoint.require_bitwise = true refuses that"));
-  }
-  log_.info(base::text("checkpoint of ", processes, " processes, now ", comm_.num_processes(),
-                       ": global batch and order unchanged, sums equal to 1e-6, not bitwise"));
-}
-
-void Trainer::check_configuration(const checkpoints::Checkpoint& checkpoint,
-                                  const std::vector<std::string>& allow_change) {
-  base::StateTree saved;
-  for (const auto& [name, value] : checkpoint.values()) saved.set(name, value);
-  if (saved.text("base/hash") != model_.base().hash) {
-    throw base::ContentError(base::text("the base model differs: its hash is ", model_.base().hash,
-                                        ", the checkpoint was trained on ",
-                                        saved.text("base/hash")));
-  }
-  RunConfig old;
-  read_ini_text(saved.text("run/config"), checkpoint.folder().string(), old);
-  std::map<std::string, std::pair<std::string, std::string>> values;  // key -> before, now
-  for (const auto& [key, value] : old.resolved()) values[key] = {value, "(absent)"};
-  for (const auto& [key, value] : config_.resolved()) {
-    values.try_emplace(key, "(absent)", "").first->second.second = value;
-  }
-  std::vector<std::string> refused;
-  for (const auto& [key, pair] : values) {
-    const auto& [before, now] = pair;
-    if (before == now) continue;
-    const auto change = base::text(key, ": ", before, " -> ", now);
-    const bool allowed =
-        RunConfig::is_free(key) ||
-        std::find(allow_change.begin(), allow_change.end(), key) != allow_change.end();
-    if (allowed) {
-      log_.info("changed since the checkpoint: " + change);
-    } else {
-      refused.push_back(change);
-    }
-  }
-  if (!refused.empty()) {
-    throw base::ContentError("the configuration differs from the checkpoint's (" +
-                             base::join(refused, "; ") + "): --allow-change KEY accepts a key");
-  }
 }
 
 }  // namespace dfmoa::train

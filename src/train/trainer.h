@@ -68,6 +68,8 @@ class Trainer {
     bool stop = false;
   };
   void restore(const checkpoints::Checkpoint& checkpoint, const RunOptions& options);
+  /// Another number of processes or device sums in another order: said, or refused.
+  void compare_world(const base::StateTree& saved) const;
   void check_configuration(const checkpoints::Checkpoint& checkpoint,
                            const std::vector<std::string>& allow_change);
   [[nodiscard]] HostParameters list(base::StateTree& tree);
@@ -77,7 +79,7 @@ class Trainer {
   [[nodiscard]] Vote vote(const at::Tensor& ce_sum_of_process, const at::Tensor& squared_norm,
                           bool stop);
   void evaluate(bool is_saved);
-  void cut_rank();
+  void cut_rank(std::span<const data::PackedRow> rows);
   [[nodiscard]] Figures figures(const StepResult& result, double ce, double norm, double seconds,
                                 std::int64_t tokens) const;
   void tell(const Figures& figures, double seconds_per_step);

@@ -51,6 +51,8 @@ class DemoTable(unittest.TestCase):
                  for step, active_here in active
                  for key, value in (("train/ce", 4 - step), ("rank/0/q/active", active_here),
                                     ("rank/1/down/active", active_here))]
+        lines += [{"step": 3, "time": 0, "key": f"rank/cut/ce_{side}", "value": value}
+                  for side, value in (("before", 1.5), ("after", 1.75))]
         self.write("tuned/metrics.jsonl", "\n".join(map(json.dumps, lines)) + "\n" + end)
 
     def run_table(self):
@@ -73,8 +75,9 @@ class DemoTable(unittest.TestCase):
         self.expect(0, "below the base on 2 of 2 tasks", "on 2 of 2 tasks\n",
                     "after step 15; resumed at step 10", "equal",
                     "active directions: 32 at step 1, 16 at step 3, budget 20",
-                    "the cut at step 3 removed 16; training cross-entropy around it: "
-                    "3.000 2.000 1.000", "experts of gcd                    0.250  0.750",
+                    "the cut at the begin of step 3 switched off 16; cross-entropy of that step's "
+                    "rows: 1.500 before, 1.750 after",
+                    "experts of gcd                    0.250  0.750",
                     "expert and task: 0.0123 nats, at most 0.693",
                     "prompts of all three models are the same: 77",
                     "in all                                  62")

@@ -2,15 +2,11 @@
 // checkpoint stays.
 #include "src/train/held_out.h"
 
-#include <nlohmann/json.hpp>
-
-#include "distributed/comm/local.h"
 #include "src/base/error.h"
 #include "src/base/file.h"
 #include "src/train/evaluate.h"
 #include "src/train/trainer.h"
-#include "tests/data/small_data.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/small_run.h"
 
 namespace dfmoa::train {
 namespace {
@@ -18,12 +14,10 @@ namespace {
 using formats::contains;
 using formats::sentence_of;
 
-class HeldOutTest : public data::SmallData {
+class HeldOutTest : public SmallRun {
  protected:
   void SetUp() override {
-    data::SmallData::SetUp();
-    model::write_tiny_model(folder_);
-    write_numbers("train.jsonl", 40);
+    SmallRun::SetUp();
     file_ = write("held_out.jsonl", R"({"prompt": "xyz the", "completion": "kk", "task": "a"}
 {"prompt": "uvw", "completion": "zyxw", "task": "b"}
 {"prompt": "mmmmmm", "completion": "n", "task": "a"}
@@ -39,57 +33,27 @@ class HeldOutTest : public data::SmallData {
   }
 
   RunConfig config(const std::string& rate) const {
-    RunConfig run;
-    for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{
-             {"model.path", folder_.string()},
-             {"data.train", (folder_ / "train.jsonl").string()},
-             {"data.eval", file_},
-             {"adapter.main.experts", "2"},
-             {"adapter.main.rank", "2"},
-             {"train.steps", "6"},
-             {"train.tokens", "16"},
-             {"train.learning_rate", rate},
-             {"train.warmup", "0"},
-             {"train.schedule", "constant"},
-             {"train.evaluate_every", "1"},
-             {"checkpoint.every", "1"},
-             {"checkpoint.keep_last", "1"},
-             {"checkpoint.keep_best", "true"},
-             {"log.tensorboard", "false"}}) {
-      run.set(key, value);
-    }
+    auto run = with({{"data.eval", file_},
+                     {"adapter.main.experts", "2"},
+                     {"adapter.main.rank", "2"},
+                     {"train.steps", "6"},
+                     {"train.micro_batches", "1"},
+                     {"train.tokens", "16"},
+                     {"train.learning_rate", rate},
+                     {"train.warmup", "0"},
+                     {"train.schedule", "constant"},
+                     {"train.evaluate_every", "1"},
+                     {"checkpoint.every", "1"},
+                     {"checkpoint.keep_last", "1"},
+                     {"checkpoint.keep_best", "true"}});
     run.validate();
     return run;
   }
 
-  void train(const RunConfig& run, std::int64_t stop_after) {
-    const RunOptions options{folder_ / "run", "auto", {"train.learning_rate"}, stop_after, nullptr};
-    std::filesystem::create_directories(options.folder);
-    const auto comm = comm::make_single();
-    base::Logger log(false);
-    model::Transformer mixed(model::load_base_model(run.model, compute_type_of(run)));
-    mixed.adapt(run.plan, 1);
-    const auto tokenizer = data::Tokenizer::from_directory(run.model.path);
-    const data::SampleReader reader(run.data, tokenizer, run.model.path);
-    data::Loader loader(run.data, {1, run.train.tokens, 0}, reader, 1);
-    Trainer trainer(run, mixed, loader, *comm, log);
-    trainer.begin(options);
-    EXPECT_EQ(trainer.run(options).steps, stop_after);
-  }
-
-  static at::ScalarType compute_type_of(const RunConfig& run) {
-    return run.train.precision == "fp64" ? at::kDouble : at::kFloat;
-  }
-
-  /// eval/loss by step, from metrics.jsonl.
-  std::map<std::int64_t, double> losses() const {
-    std::map<std::int64_t, double> losses;
-    std::istringstream lines(base::read_file(folder_ / "run" / "metrics.jsonl"));
-    for (std::string line; std::getline(lines, line);) {
-      const auto json = nlohmann::json::parse(line);
-      if (json["key"] == "eval/loss") losses[json["step"]] = json["value"].get<double>();
-    }
-    return losses;
+  void train_until(const RunConfig& run, std::int64_t stop_after) {
+    auto options = into("run", stop_after);
+    options.allow_change = {"train.learning_rate"};
+    EXPECT_EQ(train_alone(run, options).report.steps, stop_after);
   }
 
   std::string file_;
@@ -111,17 +75,33 @@ TEST_F(HeldOutTest, equals_evaluate_for_any_number_of_processes) {
   }
 }
 
+TEST_F(HeldOutTest, cross_entropy_of_a_step_is_that_of_its_rows_for_any_number_of_processes) {
+  const auto mixed = mixture();
+  const auto samples = reader({});
+  std::vector<data::PackedRow> rows;
+  data::for_each_row({file_}, samples, 12,
+                     [&](const data::PackedRow& row, const auto&) { rows.push_back(row); });
+  ASSERT_GT(rows.size(), 1U);
+  const auto expected = evaluate(mixed, tokenizer(), samples, {file_}, {}).total.ce;
+  for (const int processes : {1, 2, 3, 5}) {
+    comm::run_local(processes, [&](comm::Communicator& comm) {
+      EXPECT_NEAR(cross_entropy(mixed, rows, comm, "cut").value(), expected, 1e-12) << processes;
+      EXPECT_EQ(cross_entropy(mixed, {}, comm, "cut"), std::nullopt);
+    });
+  }
+}
+
 /// Without learning all losses are equal: the first is the best for ever.
 TEST_F(HeldOutTest, the_best_checkpoint_stays_also_across_a_resume) {
-  train(config("0"), 3);
-  train(config("0"), 6);
+  train_until(config("0"), 3);
+  train_until(config("0"), 6);
   EXPECT_EQ(checkpoints::steps_in(folder_ / "run" / "checkpoints"),
             (std::vector<std::int64_t>{1, 6}));
 }
 
 TEST_F(HeldOutTest, the_best_is_the_one_of_the_lowest_loss) {
-  train(config("1e-2"), 6);
-  const auto found = losses();
+  train_until(config("1e-2"), 6);
+  const auto found = figures("run", "eval/loss");
   ASSERT_EQ(found.size(), 6U);
   const auto best = std::min_element(
       found.begin(), found.end(), [](const auto& a, const auto& b) { return a.second < b.second; });

@@ -3,70 +3,39 @@
 
 #include <gtest/gtest.h>
 
-#include "distributed/comm/local.h"
 #include "src/base/error.h"
 #include "src/train/ini.h"
-#include "src/train/open_model.h"
 #include "src/train/schedule.h"
 #include "src/train/state.h"
-#include "tests/data/small_data.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/small_run.h"
 
 namespace dfmoa::train {
 namespace {
 
-class TrainerTest : public data::SmallData {
+class TrainerTest : public SmallRun {
  protected:
-  void SetUp() override {
-    data::SmallData::SetUp();
-    model::write_tiny_model(folder_);
-    write_numbers("train.jsonl", 40);
-  }
-
   RunConfig config() const {
-    RunConfig run;
-    for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{
-             {"model.path", folder_.string()},
-             {"data.train", (folder_ / "train.jsonl").string()},
-             {"adapter.main.experts", "3"},
-             {"adapter.main.rank", "2"},
-             {"adapter.main.router", "main"},
-             {"adapter.main.rank_gate", "main"},
-             {"router.main.kind", "softmax"},
-             {"rank.main.budget", "50"},
-             {"train.steps", "10"},
-             {"train.micro_batches", "3"},
-             {"train.tokens", "16"},
-             {"train.learning_rate", "1e-2"},
-             {"train.precision", "fp64"},
-             {"checkpoint.every", "4"},
-             {"log.tensorboard", "false"}}) {
-      run.set(key, value);
-    }
-    return run;
+    return with({{"adapter.main.experts", "3"},
+                 {"adapter.main.rank", "2"},
+                 {"adapter.main.router", "main"},
+                 {"adapter.main.rank_gate", "main"},
+                 {"router.main.kind", "softmax"},
+                 {"rank.main.budget", "50"},
+                 {"train.steps", "10"},
+                 {"train.micro_batches", "3"},
+                 {"train.tokens", "16"},
+                 {"train.learning_rate", "1e-2"},
+                 {"train.precision", "fp64"},
+                 {"checkpoint.every", "4"}});
   }
 
-  RunReport train(const RunConfig& run, const RunOptions& options, int processes = 1) {
+  static RunReport train(const RunConfig& run, const RunOptions& options, int processes = 1) {
     RunReport report;
-    std::filesystem::create_directories(options.folder);
     comm::run_local(processes, [&](comm::Communicator& comm) {
-      base::Logger log(false);
-      model::Transformer mixed(model::load_base_model(run.model, compute_type(run.train)));
-      mixed.adapt(run.plan, static_cast<std::uint64_t>(run.train.seed));
-      const auto tokenizer = data::Tokenizer::from_directory(run.model.path);
-      const data::SampleReader reader(run.data, tokenizer, run.model.path);
-      data::Loader loader(run.data, {run.train.micro_batches, run.train.tokens, 0}, reader, 1);
-      Trainer trainer(run, mixed, loader, comm, log);
-      trainer.begin(options);
-      const auto mine = trainer.run(options);
+      const auto mine = SmallRun::train(run, options, comm).report;
       if (comm.process() == 0) report = mine;
     });
     return report;
-  }
-
-  RunOptions into(const std::string& name, std::int64_t stop_after = -1,
-                  const std::string& resume = "auto") const {
-    return {folder_ / name, resume, {}, stop_after, nullptr};
   }
 
   /// Largest difference of any parameter, relative to the largest of all.
@@ -208,6 +177,27 @@ TEST_F(TrainerTest, rank_cut_meets_the_budget) {
   const auto rank = count_rank(*opened.model);
   EXPECT_LE(rank.total, 50);
   EXPECT_GT(rank.total, 0);
+}
+
+/// Before step 8. It costs nothing where only closed directions go.
+TEST_F(TrainerTest, the_cut_tells_the_loss_before_and_after_it) {
+  for (const std::string budget : {"50", "100000"}) {
+    const auto name = "cut" + budget;
+    (void)train(with({{"rank.main.budget", budget}}, config()), into(name), 2);
+    const auto before = figures(name, "rank/cut/ce_before");
+    const auto after = figures(name, "rank/cut/ce_after");
+    ASSERT_EQ(before.size(), 1U);
+    ASSERT_TRUE(before.contains(8));
+    const bool is_limit = budget == "50";
+    EXPECT_GT(figures(name, "rank/cut/directions").at(8), 0);
+    const double cost = std::abs(after.at(8) - before.at(8));
+    if (is_limit) {
+      EXPECT_GT(cost, 1e-6);
+    } else {
+      EXPECT_LE(cost, 1e-12);
+    }
+    EXPECT_NEAR(before.at(8), figures(name, "train/ce").at(8), 2.0);
+  }
 }
 
 /// Whole runs cannot show it: with or without a resume they pass through the same cut.

@@ -1,0 +1,159 @@
+// What a run saves, how it begins from it, and what it refuses to begin from.
+#include "checkpoints/writer.h"
+#include "src/base/error.h"
+#include "src/base/text.h"
+#include "src/train/ini.h"
+#include "src/train/state.h"
+#include "src/train/trainer.h"
+
+namespace dfmoa::train {
+namespace {
+
+/// "cpu", "cuda": what sums depend on, not which of several GPUs.
+std::string device_name(const model::Transformer& model) {
+  return c10::DeviceTypeName(model.base().embedding_VD.device().type(), /*lower_case=*/true);
+}
+
+}  // namespace
+
+HostParameters Trainer::list(base::StateTree& tree) {
+  auto host = list_model(model_, entropy_, /*moments=*/true, tree);
+  rank_budget_.list(tree);
+  std::size_t at = 0;
+  for (const auto& block : last_statistics_) {
+    std::copy(block.begin(), block.end(), lagged_.begin() + static_cast<std::ptrdiff_t>(at));
+    at += block.size();
+  }
+  tree.add({"statistics/last",
+            base::DType::f64,
+            {static_cast<std::int64_t>(lagged_.size())},
+            lagged_.empty() ? nullptr : lagged_.data(),
+            0});
+  data::save(loader_.cursor(), tree);
+  tree.set("train/step", step_);
+  tree.set("train/tokens_seen", tokens_seen_);
+  tree.set("train/best_step", best_step_);
+  tree.set("train/best_loss", best_loss_);
+  tree.set("base/hash", model_.base().hash);
+  tree.set("run/processes", std::int64_t{comm_.num_processes()});
+  tree.set("run/device", device_name(model_));
+  tree.set("run/config", config_.ini());
+  return host;
+}
+
+void Trainer::save(const std::filesystem::path& folder) {
+  base::StateTree tree;
+  const auto host = list(tree);
+  base::with_context(base::text("saving step ", step_), [&] {
+    checkpoints::save_checkpoint(folder, tree, step_, comm_,
+                                 config_.checkpoint.retention(best_step_));
+  });
+  saved_step_ = step_;
+}
+
+void Trainer::begin(const RunOptions& options) {
+  const auto folder = options.folder / "checkpoints";
+  const bool holds_run = std::filesystem::exists(folder) && !checkpoints::steps_in(folder).empty();
+  if (options.resume == "none" && holds_run) {
+    throw base::UsageError(
+        base::text(options.folder.string(), " already holds a run (",
+                   checkpoints::folder_name(checkpoints::steps_in(folder).back()),
+                   "): --resume auto goes on with it, --run names another folder"));
+  }
+  std::optional<checkpoints::Checkpoint> checkpoint;
+  if (options.resume == "auto" && holds_run) checkpoint = checkpoints::find_newest(folder, log_);
+  if (options.resume != "auto" && options.resume != "none") {
+    checkpoint = checkpoints::Checkpoint::open(options.resume);
+  }
+  if (checkpoint) {
+    base::with_context("resuming from " + checkpoint->folder().string(),
+                       [&] { restore(*checkpoint, options); });
+    log_.info(base::text("resumed at step ", step_, ", ", tokens_seen_, " tokens seen"));
+  } else if (options.resume == "auto") {
+    log_.info("no checkpoint in " + options.folder.string() + ": a fresh run");
+  }
+  const auto directions = count_rank(model_).total;
+  if (step_ == 0 && rank_budget_.budget() > static_cast<double>(directions)) {
+    log_.warn(base::text("the rank budget ", rank_budget_.budget(), " is above the ", directions,
+                         " directions of the model: it limits nothing"));
+  }
+}
+
+void Trainer::restore(const checkpoints::Checkpoint& checkpoint, const RunOptions& options) {
+  check_configuration(checkpoint, options.allow_change);
+  match_ranks(model_, checkpoint);
+  base::StateTree tree;
+  const auto host = list(tree);
+  checkpoint.load(tree);
+  take_parameters(model_, host);
+  base::StateTree saved;
+  for (const auto& [name, value] : checkpoint.values()) saved.set(name, value);
+  step_ = saved.integer("train/step");
+  tokens_seen_ = saved.integer("train/tokens_seen");
+  best_step_ = saved.integer("train/best_step");
+  best_loss_ = saved.real("train/best_loss");
+  loader_.seek(data::load_cursor(saved));
+  skipped_lines_ = loader_.cursor().skipped;
+  last_statistics_.clear();
+  auto from = lagged_.begin();
+  for (const auto& block : model_.blocks()) {
+    const auto end = from + static_cast<std::ptrdiff_t>(block.statistics_size());
+    last_statistics_.emplace_back(from, end);
+    from = end;
+  }
+  if (step_ == 0) last_statistics_.clear();  // no step yet: lag_one begins with uniform gates
+  saved_step_ = options.resume == "auto" ? step_ : -1;
+  compare_world(saved);
+}
+
+void Trainer::compare_world(const base::StateTree& saved) const {
+  const auto device = device_name(model_);
+  const auto before =
+      base::text(saved.integer("run/processes"), " processes on ", saved.text("run/device"));
+  const auto now = base::text(comm_.num_processes(), " processes on ", device);
+  if (before == now) return;
+  if (config_.checkpoint.require_bitwise) {
+    throw base::ContentError(base::text("it was saved by ", before, ", now there are ", now,
+                                        ": checkpoint.require_bitwise = true refuses that"));
+  }
+  log_.info(base::text("checkpoint of ", before, ", now ", now,
+                       ": global batch and order unchanged, sums equal to 1e-6, not bitwise"));
+}
+
+void Trainer::check_configuration(const checkpoints::Checkpoint& checkpoint,
+                                  const std::vector<std::string>& allow_change) {
+  base::StateTree saved;
+  for (const auto& [name, value] : checkpoint.values()) saved.set(name, value);
+  if (saved.text("base/hash") != model_.base().hash) {
+    throw base::ContentError(base::text("the base model differs: its hash is ", model_.base().hash,
+                                        ", the checkpoint was trained on ",
+                                        saved.text("base/hash")));
+  }
+  RunConfig old;
+  read_ini_text(saved.text("run/config"), checkpoint.folder().string(), old);
+  std::map<std::string, std::pair<std::string, std::string>> values;  // key -> before, now
+  for (const auto& [key, value] : old.resolved()) values[key] = {value, "(absent)"};
+  for (const auto& [key, value] : config_.resolved()) {
+    values.try_emplace(key, "(absent)", "").first->second.second = value;
+  }
+  std::vector<std::string> refused;
+  for (const auto& [key, pair] : values) {
+    const auto& [before, now] = pair;
+    if (before == now) continue;
+    const auto change = base::text(key, ": ", before, " -> ", now);
+    const bool allowed =
+        RunConfig::is_free(key) ||
+        std::find(allow_change.begin(), allow_change.end(), key) != allow_change.end();
+    if (allowed) {
+      log_.info("changed since the checkpoint: " + change);
+    } else {
+      refused.push_back(change);
+    }
+  }
+  if (!refused.empty()) {
+    throw base::ContentError("the configuration differs from the checkpoint's (" +
+                             base::join(refused, "; ") + "): --allow-change KEY accepts a key");
+  }
+}
+
+}  // namespace dfmoa::train
