@@ -68,8 +68,8 @@ class Trainer {
     bool stop = false;
   };
   void restore(const checkpoints::Checkpoint& checkpoint, const RunOptions& options);
-  /// Another number of processes or device sums in another order: said, or refused.
-  void compare_world(const base::StateTree& saved) const;
+  /// A resume that sums in another order than the checkpoint's run: said, or refused.
+  void compare_sums(const std::string& before) const;
   void check_configuration(const checkpoints::Checkpoint& checkpoint,
                            const std::vector<std::string>& allow_change);
   [[nodiscard]] HostParameters list(base::StateTree& tree);

@@ -9,9 +9,13 @@
 namespace dfmoa::train {
 namespace {
 
-/// "cpu", "cuda": what sums depend on, not which of several GPUs.
-std::string device_name(const model::Transformer& model) {
-  return c10::DeviceTypeName(model.base().embedding_VD.device().type(), /*lower_case=*/true);
+/// All that decides in which order a run sums, and so its last bits.
+std::string order_of_sums(const RunConfig& config, const model::Transformer& model,
+                          const comm::Communicator& comm) {
+  const auto device = model.base().embedding_VD.device().type();
+  return base::text("processes ", comm.num_processes(), ", threads ", at::get_num_threads(), ", ",
+                    c10::DeviceTypeName(device, /*lower_case=*/true), ", transport ",
+                    config.parallel.transport, ", memory ", config.train.memory);
 }
 
 }  // namespace
@@ -35,8 +39,7 @@ HostParameters Trainer::list(base::StateTree& tree) {
   tree.set("train/best_step", best_step_);
   tree.set("train/best_loss", best_loss_);
   tree.set("base/hash", model_.base().hash);
-  tree.set("run/processes", std::int64_t{comm_.num_processes()});
-  tree.set("run/device", device_name(model_));
+  tree.set("run/order_of_sums", order_of_sums(config_, model_, comm_));
   tree.set("run/config", config_.ini());
   return host;
 }
@@ -103,17 +106,14 @@ void Trainer::restore(const checkpoints::Checkpoint& checkpoint, const RunOption
   }
   if (step_ == 0) last_statistics_.clear();  // no step yet: lag_one begins with uniform gates
   saved_step_ = options.resume == "auto" ? step_ : -1;
-  compare_world(saved);
+  compare_sums(saved.text("run/order_of_sums"));
 }
 
-void Trainer::compare_world(const base::StateTree& saved) const {
-  const auto device = device_name(model_);
-  const auto before =
-      base::text(saved.integer("run/processes"), " processes on ", saved.text("run/device"));
-  const auto now = base::text(comm_.num_processes(), " processes on ", device);
+void Trainer::compare_sums(const std::string& before) const {
+  const auto now = order_of_sums(config_, model_, comm_);
   if (before == now) return;
   if (config_.checkpoint.require_bitwise) {
-    throw base::ContentError(base::text("it was saved by ", before, ", now there are ", now,
+    throw base::ContentError(base::text("it was saved with ", before, ", now there are ", now,
                                         ": checkpoint.require_bitwise = true refuses that"));
   }
   log_.info(base::text("checkpoint of ", before, ", now ", now,

@@ -32,6 +32,11 @@ inline std::vector<Form> cpu_forms() {
   return forms;
 }
 
+/// In messages and in ctest's list.
+inline void PrintTo(const Form& form, std::ostream* out) {
+  *out << form.name;
+}
+
 inline std::string form_name(const testing::TestParamInfo<Form>& info) {
   return info.param.name;
 }

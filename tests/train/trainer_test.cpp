@@ -125,6 +125,29 @@ TEST_F(TrainerTest, changed_configuration_and_base_are_refused_by_name) {
   EXPECT_THROW((void)train(config(), into("run")), std::exception);
 }
 
+TEST_F(TrainerTest, another_order_of_sums_is_refused_where_bits_are_asked_for) {
+  const auto strict = with({{"checkpoint.require_bitwise", "true"}}, config());
+  (void)train_alone(strict, into("strict", 2));
+  EXPECT_EQ(train_alone(strict, into("strict", 3)).report.steps, 3);
+  const auto expect_refusal = [&](const RunConfig& run, int processes, const std::string& said) {
+    try {
+      (void)(processes > 1 ? train(run, into("strict"), processes)
+                           : train_alone(run, into("strict")).report);
+      ADD_FAILURE() << said << " was accepted";
+    } catch (const std::exception& error) {  // with its context around it
+      EXPECT_EQ(base::exit_code(error), base::ExitCode::content);
+      EXPECT_TRUE(formats::contains(base::describe(error), said)) << base::describe(error);
+    }
+  };
+  expect_refusal(strict, 2, "now there are processes 2");
+  expect_refusal(with({{"train.memory", "recompute"}}, strict), 1, "now there are processes 1");
+  const auto threads = at::get_num_threads();
+  at::set_num_threads(threads + 1);
+  expect_refusal(strict, 1, base::text("threads ", threads + 1));
+  at::set_num_threads(threads);
+  EXPECT_EQ(train_alone(strict, into("strict", 4)).report.steps, 4);
+}
+
 TEST_F(TrainerTest, fresh_run_into_a_used_folder_is_refused_and_changes_nothing) {
   const auto first = train(config(), into("used", 2, "none"));
   const auto sentence = formats::sentence_of<base::UsageError>(
