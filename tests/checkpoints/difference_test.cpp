@@ -56,14 +56,14 @@ TEST_F(Differences, every_element_type_is_compared) {
 
 TEST_F(Differences, a_change_has_its_size_absolute_and_relative) {
   const auto first = saved(tree_, 1);
-  a_ = {3, 4, 0, -0.5F};
+  a_ = {3, 4, 0.375F, -0.5F};
   ids_[1] = 18;
   const auto difference = compare(first, saved(tree_, 2));
   ASSERT_EQ(difference.changed.size(), 2U);
   EXPECT_EQ(difference.changed[0].name, "A");
-  EXPECT_EQ(difference.changed[0].elements, 1);
+  EXPECT_EQ(difference.changed[0].elements, 2);
   EXPECT_DOUBLE_EQ(difference.changed[0].largest, 0.5);
-  EXPECT_DOUBLE_EQ(difference.changed[0].relative, 0.1);  // 0.5 of |(3, 4)| = 5
+  EXPECT_DOUBLE_EQ(difference.changed[0].relative, 0.125);  // |(0.375, 0.5)| of |(3, 4)|
   EXPECT_EQ(difference.changed[1].name, "ids");
   EXPECT_DOUBLE_EQ(difference.changed[1].largest, 10);
   EXPECT_TRUE(difference.same_layout());

@@ -47,6 +47,23 @@ class Checkpoints(Inspect):
                 spectral = math.exp(-(p * numpy.log(p)).sum()) if len(p) else 0
                 self.assertAlmostEqual(site["spectral"], spectral, delta=1e-3)
 
+    def test_closed_gates_and_moved_entropy_weights_are_those_of_the_run(self):
+        trained = self.world.train("r/closed", "--set", "rank.main.kind=hard_concrete", "--set",
+                                   "rank.main.budget=8", "--set", "rank.main.start=0", "--set",
+                                   "rank.main.cut=1", "--set", "rank.main.learning_rate=2",
+                                   "--set", "router.main.entropy=literal")
+        said = self.inspect("r/closed")
+        self.assertEqual(said["parameters_hash"], trained["parameters_hash"])
+        for key, figure in (("active", "active"), ("expected", "expected"), ("rank", "total")):
+            metric = self.world.metrics("r/closed", f"rank/model/{figure}")[6]
+            self.assertAlmostEqual(sum(site[key] for site in said["sites"]), metric, places=3)
+        closed = sum(site["rank"] - site["active"] for site in said["sites"])
+        self.assertGreater(closed, 0)
+        for layer, router in enumerate(said["routers"]):
+            weight = self.world.metrics("r/closed", f"entropy_weight/{layer}/main")
+            self.assertAlmostEqual(router["entropy_weight"], weight[6], places=9)
+            self.assertNotEqual(weight[6], weight[1])
+
     def test_gates_are_those_of_the_last_step(self):
         said = self.inspect(UNDISTURBED)
         self.assertEqual([router["name"] for router in said["routers"]],
