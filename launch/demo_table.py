@@ -144,7 +144,7 @@ def print_ranks(metrics, budget):
     if fall > 0:
         ce = [metrics.get(f"rank/cut/ce_{side}", {}).get(cut) for side in ("before", "after")]
         said = "not logged" if None in ce else f"{ce[0]:.3f} before, {ce[1]:.3f} after"
-        print(f"the cut at the begin of step {cut} switched off {fall:g}; cross-entropy of that "
+        print(f"the cut at the start of step {cut} switched off {fall:g}; cross-entropy of that "
               f"step's rows: {said}")
 
 

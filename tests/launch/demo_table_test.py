@@ -75,7 +75,7 @@ class DemoTable(unittest.TestCase):
         self.expect(0, "below the base on 2 of 2 tasks", "on 2 of 2 tasks\n",
                     "after step 15; resumed at step 10", "equal",
                     "active directions: 32 at step 1, 16 at step 3, budget 20",
-                    "the cut at the begin of step 3 switched off 16; cross-entropy of that step's "
+                    "the cut at the start of step 3 switched off 16; cross-entropy of that step's "
                     "rows: 1.500 before, 1.750 after",
                     "experts of gcd                    0.250  0.750",
                     "expert and task: 0.0123 nats, at most 0.693",
