@@ -1,5 +1,7 @@
 #include "src/train/config.h"
 
+#include <algorithm>
+
 #include "src/base/error.h"
 #include "src/base/text.h"
 
@@ -125,7 +127,33 @@ std::string RunConfig::ini() const {
   return text;
 }
 
+namespace {
+
+/// A section that no adapter names would be read and never used: a misspelt name.
+template <class Sections>
+void refuse_unnamed(const std::string& kind, const std::string& key, const Sections& sections,
+                    const std::vector<std::string>& named) {
+  for (const auto& [name, unused] : sections) {
+    if (std::find(named.begin(), named.end(), name) != named.end()) continue;
+    const auto hint = named.empty() ? base::text("adapter.NAME.", key, " = ", name, " would")
+                                    : base::text("the nearest that one names is [", kind, ".",
+                                                 base::nearest(name, named), "]");
+    throw base::UsageError(
+        base::text("configuration section [", kind, ".", name, "]: no adapter names it; ", hint));
+  }
+}
+
+}  // namespace
+
 void RunConfig::validate() const {
+  std::vector<std::string> routers;
+  std::vector<std::string> rank_gates;
+  for (const auto& [name, adapter] : plan.adapters) {
+    if (!adapter.router.empty()) routers.push_back(adapter.router);
+    if (!adapter.rank_gate.empty()) rank_gates.push_back(adapter.rank_gate);
+  }
+  refuse_unnamed("router", "router", plan.routers, routers);
+  refuse_unnamed("rank", "rank_gate", plan.rank_gates, rank_gates);
   const auto every = train.evaluate_every;
   if (every > 0 && data.eval.empty()) {
     throw base::UsageError(

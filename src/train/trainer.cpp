@@ -60,7 +60,9 @@ RunReport Trainer::run(const RunOptions& options) {
     if (evaluate_every > 0 && step_ % evaluate_every == 0) evaluate(is_saved);
     if (is_saved) {
       save(checkpoints);
-      log_.info(base::text("step ", step_, ": saved ", checkpoints::folder_name(step_)));
+      if (step_ < last) {  // the last save is told with the run's result
+        log_.info(base::text("step ", step_, ": saved ", checkpoints::folder_name(step_)));
+      }
     }
   }
   if (saved_step_ != step_) save(checkpoints);

@@ -269,6 +269,27 @@ TEST_F(TrainerTest, removing_closed_directions_keeps_the_logits) {
   EXPECT_TRUE(at::allclose(mixed.hidden(rows), before, 0, 1e-12));
 }
 
+TEST(RunConfigTest, a_section_that_no_adapter_names_is_refused_with_the_nearest) {
+  RunConfig run;
+  run.set("adapter.main.router", "main");
+  run.set("router.main.kind", "softmax");
+  run.validate();
+  run.set("router.mian.kind", "topk");
+  const auto router = formats::sentence_of<base::UsageError>([&] { run.validate(); });
+  EXPECT_TRUE(formats::contains(router,
+                                "[router.mian]: no adapter names it; the nearest that one "
+                                "names is [router.main]"))
+      << router;
+  RunConfig bare;
+  bare.set("adapter.main.rank", "4");
+  bare.set("rank.main.budget", "9");
+  const auto rank = formats::sentence_of<base::UsageError>([&] { bare.validate(); });
+  EXPECT_TRUE(formats::contains(rank,
+                                "[rank.main]: no adapter names it; "
+                                "adapter.NAME.rank_gate = main would"))
+      << rank;
+}
+
 TEST(RunConfigTest, ini_reads_back_what_it_prints_and_names_the_nearest_key) {
   RunConfig run;
   run.set("adapter.main.rank", "4");
