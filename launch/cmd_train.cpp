@@ -14,6 +14,7 @@
 #include "launch/run_folder.h"
 #include "launch/version.h"
 #include "src/base/text.h"
+#include "src/data/jsonl.h"
 #include "src/model/placement.h"
 #include "src/ops/device.h"
 #include "src/train/ini.h"
@@ -171,6 +172,8 @@ base::ExitCode run_train(const Arguments& arguments) {
   check_command(options, config, *comm);
   set_threads(comm->num_processes());
   const auto device = ops::choose_device(config.train.device, comm->process(), "train.device");
+  // Hours later would be too late to say that they cannot be read.
+  if (config.train.evaluate_every > 0) (void)data::JsonlFiles(config.data.eval);
 
   const auto base_model = model::load_base_model(config.model, train::compute_type(config.train));
   comm::require_alike(*comm,

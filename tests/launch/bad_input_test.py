@@ -134,6 +134,11 @@ class Models(CliTest):
 
 
 class Data(CliTest):
+    def test_held_out_files_are_opened_before_anything_is_trained(self):
+        for more in ((), ("--dry-run",)):
+            self.refused_training(2, "--set", "train.evaluate_every=1", "--set",
+                                  "data.eval=nowhere.jsonl", *more, says=["nowhere.jsonl"])
+
     def refused_data(self, name, *options, says=(), after_start=False):
         self.refused_training(3, "--set", f"data.train={name}", "--set", "data.order=file",
                               *options, says=says, after_start=after_start)
