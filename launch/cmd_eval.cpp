@@ -21,7 +21,7 @@ void print_row(const std::string& task, const train::TaskFigures& figures) {
 
 void print_table(const train::Evaluation& evaluation) {
   std::printf("%-24s %6s %8s %9s %11s  %s\n", "task", "items", "tokens", "ce", "perplexity",
-              "exact match");
+              evaluation.total.exact_match ? "exact match" : "(--exact-match compares answers)");
   for (const auto& [task, figures] : evaluation.tasks) print_row(task, figures);
   print_row("total", evaluation.total);
   if (evaluation.load_of_task.empty()) return;
