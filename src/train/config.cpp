@@ -86,7 +86,17 @@ std::string keys_text() {
 
 void RunConfig::set(const std::string& key, const std::string& value) {
   const auto dot = key.rfind('.');
-  const auto section = key.substr(0, dot == std::string::npos ? 0 : dot);
+  if (dot == std::string::npos) {
+    std::string hint = "train.steps";
+    for (const auto& [section, list] : sections_of(*this)) {
+      for (const auto& field : list.all()) {
+        if (field.name() == key) hint = section + "." + key;
+      }
+    }
+    throw base::UsageError(
+        base::text("configuration key ", key, ": expected section.key, such as ", hint));
+  }
+  const auto section = key.substr(0, dot);
   const auto first_dot = section.find('.');
   if (first_dot != std::string::npos) {
     const auto name = section.substr(first_dot + 1);

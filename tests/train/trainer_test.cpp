@@ -269,6 +269,16 @@ TEST_F(TrainerTest, removing_closed_directions_keeps_the_logits) {
   EXPECT_TRUE(at::allclose(mixed.hidden(rows), before, 0, 1e-12));
 }
 
+TEST(RunConfigTest, a_key_without_its_section_is_refused_with_the_whole_key) {
+  RunConfig run;
+  const auto known = formats::sentence_of<base::UsageError>([&] { run.set("learning_rate", "1"); });
+  EXPECT_TRUE(formats::contains(known, "learning_rate: expected section.key, such as train.l"))
+      << known;
+  const auto unknown = formats::sentence_of<base::UsageError>([&] { run.set("nonsense", "1"); });
+  EXPECT_TRUE(formats::contains(unknown, "nonsense: expected section.key, such as train.steps"))
+      << unknown;
+}
+
 TEST(RunConfigTest, a_section_that_no_adapter_names_is_refused_with_the_nearest) {
   RunConfig run;
   run.set("adapter.main.router", "main");
