@@ -31,10 +31,8 @@ template <class T>
 class DeviceArray {
  public:
   explicit DeviceArray(const std::vector<T>& host)
-      : DeviceArray(host.data(), static_cast<std::int64_t>(host.size())) {}
-  DeviceArray(const T* host, std::int64_t count)
-      : bytes_(static_cast<std::size_t>(count) * sizeof(T)), memory_(device::allocate(bytes_)) {
-    if (bytes_ > 0) device::copy_in(memory_.get(), host, bytes_);
+      : bytes_(host.size() * sizeof(T)), memory_(device::allocate(bytes_)) {
+    if (bytes_ > 0) device::copy_in(memory_.get(), host.data(), bytes_);
   }
 
   [[nodiscard]] T* data() const { return static_cast<T*>(memory_.get()); }
