@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Format, lengths, marks, READMEs, test mirror, self-contained headers. Usage: check_style.sh [ROOT]
+# Format, lengths, marks, READMEs, test mirror, self-contained headers, documents.
+# Usage: check_style.sh [ROOT]
 set -uo pipefail
 ci=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=${1:-$ci/..}
@@ -23,7 +24,7 @@ check_format() {
 }
 
 check_format || status=1
-for check in text mirror headers; do
+for check in text mirror headers docs; do
   python3 "$ci/check_$check.py" . || status=1
 done
 exit "$status"

@@ -7,7 +7,7 @@ Exit status 1 when a test failed or did not run, when no test ran, or when a tes
 although ci/setup.sh installs what it needs: only tests labelled `gpu` may be skipped, `fault`
 tests that say they need a mount where mounting is impossible, and tests of instructions that this
 processor does not have. The last line is always
-"N passed, N failed, N skipped".
+"N passed, N failed, N skipped". A test that a Python suite skipped inside itself counts like any.
 """
 
 import collections
@@ -40,6 +40,17 @@ def skip_reason(case):
     return lines[-1] if lines else "no reason given"
 
 
+def skipped_inside(case):
+    """(name, reason) of every test that a suite of Python's unittest skipped inside itself."""
+    out = case.findtext("system-out", "")
+    named = re.findall(r"^(\w+)[^\n]*?(?:\n[^\n]*?)?\.\.\. skipped (['\"])(.*)\2$", out,
+                       re.MULTILINE)
+    said = re.findall(r"^\d+ passed, \d+ failed, (\d+) skipped", out, re.MULTILINE)
+    count = max([len(named), *map(int, said)])
+    return [(name, reason) for name, _, reason in named] + (
+        [("one of its tests", "no reason given")] * (count - len(named)))
+
+
 def read(path):
     tests = []
     for case in ElementTree.parse(path).getroot().iter("testcase"):
@@ -54,6 +65,8 @@ def read(path):
             state = "skipped" if message.startswith("SKIP_") else "failed"
             reason = skip_reason(case) if state == "skipped" else message
         tests.append(Test(case.get("name"), labels_of(case), state, reason))
+        tests.extend(Test(f"{case.get('name')}:{name}", labels_of(case), "skipped", why)
+                     for name, why in skipped_inside(case))
     return tests
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a bare Debian 12 machine lacks: packages, and .venv from the pinned requirements.
-# Takes under 5 seconds when nothing is missing. --product leaves out what only the tests need.
+# Takes under 5 seconds when nothing is missing. --product leaves out the CUDA libraries that only
+# bitsandbytes and the GPU tests load, on a machine without a CUDA toolkit.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

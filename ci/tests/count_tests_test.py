@@ -64,6 +64,19 @@ class CountTests(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertIn("not allowed", said)
 
+    def test_a_skip_inside_a_suite_is_no_pass(self):
+        suite = ('<testcase name="parity.x" status="run"><system-out>'
+                 "test_a (__main__.Logits.test_a) ... ok\n"
+                 "test_b (__main__.Logits.test_b)\nOf the real model. ... skipped 'no model'\n"
+                 "1 passed, 0 failed, 1 skipped\n</system-out></testcase>")
+        status, said, last = self.verdict(PASSED, suite)
+        self.assertEqual((status, last), (1, "2 passed, 0 failed, 1 skipped"))
+        self.assertIn("skipped: parity.x:test_b: no model", said)
+        nameless = suite.replace("... skipped 'no model'", "... ok")
+        status, said, last = self.verdict(PASSED, nameless)
+        self.assertEqual((status, last), (1, "2 passed, 0 failed, 1 skipped"))
+        self.assertIn("parity.x:one of its tests: no reason given", said)
+
     def test_a_fault_test_may_be_skipped_only_where_mounting_is_impossible(self):
         test = count_tests.Test("s", ["fault"], "skipped", "needs mount")
         self.assertTrue(count_tests.is_allowed(test, lambda: False))

@@ -5,9 +5,9 @@ Both sides are alternated on the same machine with the same threads; a ratio abo
 dfmoa is faster (or smaller). Needs ci/setup.sh; whole steps need a dense model folder:
 
     dfmoa convert SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2-dense
-    launch/demo_data.py --out data
-    tests/bench/peers.py --dfmoa build/release/launch/dfmoa --model models/smollm2-dense \\
-        --data data/train.jsonl --threads 1 --json peers.json
+    .venv/bin/python launch/demo_data.py --out data
+    .venv/bin/python tests/bench/peers.py --dfmoa build/release/launch/dfmoa \\
+        --model models/smollm2-dense --data data/train.jsonl --threads 1 --json peers.json
 """
 
 import argparse
