@@ -1,7 +1,8 @@
 """The tokenizer against the tokenizers library, chat templates against transformers.
 
 usage: tokenizer_parity.py TOKENIZER_TOOL
-Texts in ten scripts come from a seeded generator. The vocabularies of SmolLM2 and GPT-2 are taken
+Texts in ten scripts come from a seeded generator: words of Babel's locale data, and invented ones
+of random code points. The vocabularies of SmolLM2 and GPT-2 are taken
 from the folder DFMOA_DOWNLOADS; without it those tests are skipped.
 """
 
@@ -16,6 +17,7 @@ import unicodedata
 import unittest
 from pathlib import Path
 
+from babel import Locale
 from tokenizers import AddedToken, Regex, Tokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -26,8 +28,10 @@ except ImportError as error:  # the wheel needs packages that it was installed w
     NO_TRANSFORMERS = f"transformers cannot be imported: {error}"
 
 TOOL = None
-SCRIPTS = ["LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW", "DEVANAGARI", "THAI", "HIRAGANA",
-           "HANGUL SYLLABLE", "CJK UNIFIED IDEOGRAPH"]
+LOCALES = {"LATIN": "fr", "GREEK": "el", "CYRILLIC": "ru", "ARABIC": "fa", "HEBREW": "he",
+           "DEVANAGARI": "hi", "THAI": "th", "HIRAGANA": "ja", "HANGUL SYLLABLE": "ko",
+           "CJK UNIFIED IDEOGRAPH": "zh"}
+SCRIPTS = list(LOCALES)
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
           r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN2 = LLAMA3.replace("{1,3}", "")
@@ -61,9 +65,11 @@ def code_points():
 
 
 @functools.cache
-def words():
-    return sorted({word.lower() for value in range(0x3000)
-                   for word in unicodedata.name(chr(value), "").split()})
+def words(script):
+    """Names of languages and countries, as people who write in the script write them."""
+    locale = Locale(LOCALES[script])
+    names = [*locale.languages.values(), *locale.territories.values()]
+    return sorted({word for name in names for word in name.split()})
 
 
 def make_texts(seed, count):
@@ -71,7 +77,8 @@ def make_texts(seed, count):
     rng = random.Random(seed)
     texts = []
     for number in range(count):
-        letters = code_points()[SCRIPTS[number % len(SCRIPTS)]]
+        script = SCRIPTS[number % len(SCRIPTS)]
+        letters = code_points()[script]
         common = rng.sample(letters, min(40, len(letters)))
         pieces = []
         for _ in range(60):
@@ -80,7 +87,7 @@ def make_texts(seed, count):
                 source = common if rng.random() < 0.8 else letters
                 pieces.append("".join(rng.choices(source, k=rng.randint(1, 9))))
             elif kind < 0.55:
-                word = rng.choice(words())
+                word = rng.choice(words(rng.choice([script, "LATIN"])))
                 pieces.append(rng.choice([word, word.title(), word.upper()]))
             elif kind < 0.65:
                 pieces.append(str(rng.randint(0, 10 ** rng.randint(1, 9))))
