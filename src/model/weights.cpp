@@ -55,7 +55,7 @@ at::Tensor nested_absmax(const nlohmann::json& state, const at::Tensor& q,
   auto absmax = at::empty({blocks}, at::kFloat);
   kernels::nf4_double_dequantize(q.const_data_ptr<std::uint8_t>(), absmax2.const_data_ptr<float>(),
                                  state.value("nested_offset", 0.0F), blocks,
-                                 state.value("nested_blocksize", std::int64_t{256}), levels,
+                                 state.at("nested_blocksize").get<std::int64_t>(), levels,
                                  absmax.data_ptr<float>());
   return absmax;
 }
@@ -114,7 +114,11 @@ std::shared_ptr<const adapters::BaseLinear> WeightReader::linear(const std::stri
   const auto bias_F = has_bias ? dense(prefix + ".bias", {out_features}) : at::Tensor();
   const auto name = prefix + ".weight";
   if (store_->find(name + kStateEnding) != nullptr) {
-    return stored_nf4(prefix, out_features, in_features, bias_F);
+    try {
+      return stored_nf4(prefix, out_features, in_features, bias_F);
+    } catch (const nlohmann::json::exception& error) {
+      throw base::ContentError(where(*store_, name + kStateEnding) + ": " + error.what());
+    }
   }
   if (quantize_) {
     const auto& view = use(name);
@@ -149,13 +153,29 @@ at::Tensor WeightReader::stored_absmax(const std::string& name, const nlohmann::
   const auto floats = [&](const std::string& part) {
     return tensor_of(use(part), store_).to(at::kFloat).contiguous();
   };
-  if (!state.contains("nested_blocksize")) return floats(name + ".absmax");
+  if (!state.contains("nested_blocksize")) {
+    const auto absmax = tensor_of(use(name + ".absmax"), store_);
+    if (absmax.is_floating_point()) return absmax.to(at::kFloat).contiguous();
+    throw base::ContentError(base::text(where(*store_, name + ".absmax"), " holds ",
+                                        c10::toString(absmax.scalar_type()),
+                                        ", expected floating point: its quant_state names no "
+                                        "nested_blocksize"));
+  }
   const auto map = floats(name + ".nested_quant_map");
   if (map.numel() != 256) {
     throw base::ContentError(where(*store_, name + ".nested_quant_map") + ": expected 256 levels");
   }
   const auto q = tensor_of(use(name + ".absmax"), store_).contiguous();
-  return nested_absmax(state, q, floats(name + ".nested_absmax"), map, blocks);
+  const auto absmax2 = floats(name + ".nested_absmax");
+  const auto block = state.value("nested_blocksize", std::int64_t{0});
+  const auto nested_blocks = block > 0 ? (blocks + block - 1) / block : 0;
+  if (q.scalar_type() != at::kByte || q.numel() != blocks || block <= 0 ||
+      absmax2.numel() != nested_blocks) {
+    throw base::ContentError(base::text(
+        where(*store_, name + ".absmax"), " holds ", q.numel(), " scales in ", absmax2.numel(),
+        " blocks of ", block, ", expected ", blocks, " bytes in ", nested_blocks, " blocks"));
+  }
+  return nested_absmax(state, q, absmax2, map, blocks);
 }
 
 std::shared_ptr<const adapters::BaseLinear> WeightReader::stored_nf4(const std::string& prefix,

@@ -215,6 +215,34 @@ TEST_F(BaseModelLoading, damaged_quantisation_records_are_named) {
                        victim));
 }
 
+/// Scales that do not fit are refused before anything is read by them.
+TEST_F(BaseModelLoading, damaged_nested_scales_are_named) {
+  checkpoints::ConvertOptions options;
+  options.nf4 = true;
+  options.double_quant = true;
+  const auto pristine = folder_ / "nested";
+  checkpoints::convert(folder_, pristine, options);
+  const std::string victim = "model.layers.0.mlp.up_proj.weight";
+  const std::string block = "\"nested_blocksize\":256";
+  for (const std::string wrong : {"\"nested_blocksize\":  0", "\"nested_blocksize\":  1",
+                                  "\"nested_blocksize\": -1", "\"nested_blocksize\":\"a\""}) {
+    for (const auto* name : {"config.json", "model.safetensors"}) {
+      std::filesystem::copy_file(pristine / name, folder_ / name,
+                                 std::filesystem::copy_options::overwrite_existing);
+    }
+    bool found = false;
+    rewrite([&](std::string& name, std::string& bytes) {
+      if (name != victim + ".quant_state.bitsandbytes__nf4") return;
+      const auto at = bytes.find(block);
+      found = at != std::string::npos;
+      if (found) bytes.replace(at, block.size(), wrong);
+    });
+    ASSERT_TRUE(found);
+    const auto sentence = refusal();
+    EXPECT_TRUE(contains(sentence, victim)) << wrong << ": " << sentence;
+  }
+}
+
 TEST_F(BaseModelLoading, llama3_scaling_keeps_short_and_stretches_long_wavelengths) {
   Architecture a;
   a.head_dim = 64;
