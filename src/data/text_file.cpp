@@ -73,7 +73,7 @@ base::Descriptor unpack(int packed, const std::string& folder, const std::string
                                             " bytes read: ", ZSTD_getErrorName(pending)));
       }
       formats::write_all(out.get(), std::as_bytes(std::span(to.data(), output.pos)), path);
-      is_full = output.pos == output.size;
+      is_full = pending != 0 && output.pos == output.size;
     }
   }
   if (pending != 0) {

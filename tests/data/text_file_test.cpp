@@ -59,6 +59,14 @@ TEST_F(TextFileTest, unpacks_into_the_named_folder_and_leaves_nothing_there) {
   EXPECT_TRUE(contains(sentence, "data.index_dir")) << sentence;
 }
 
+/// The last output is full to the brim, and nothing is left inside.
+TEST_F(TextFileTest, unpacks_what_ends_with_a_full_buffer) {
+  for (const std::size_t bytes : {std::size_t{1} << 20, std::size_t{1} << 21}) {
+    const std::string content(bytes, 'x');
+    EXPECT_EQ(all_of(TextFile(write("brim.zst", packed(content)), "")), content);
+  }
+}
+
 TEST_F(TextFileTest, cut_and_broken_streams_are_named) {
   const auto whole = packed(std::string(1000, 'a') + "bcd" + std::string(1000, 'e'));
   const auto cut = write("cut.zst", whole.substr(0, whole.size() - 3));
