@@ -53,23 +53,26 @@ ModelConfig config_of(const InitModelOptions& options) {
   return config;
 }
 
-/// The tokenizer's files go to `folder`; their numbers to the configuration.
-void add_tokenizer(const InitModelOptions& options, const std::filesystem::path& folder,
-                   ModelConfig& config) {
+/// The tokenizer's files go to `folder`; their numbers to the configuration. Returns the ids that
+/// end a text.
+std::vector<std::int32_t> add_tokenizer(const InitModelOptions& options,
+                                        const std::filesystem::path& folder, ModelConfig& config) {
   if (options.tokenizer.empty()) {
     write_byte_tokenizer(folder, options.max_positions);
   } else {
-    // Read where it lies first: its errors then name the directory that the user gave.
-    static_cast<void>(data::Tokenizer::from_directory(options.tokenizer));
     copy_tokenizer_files(options.tokenizer, folder);
   }
-  const auto tokenizer = data::Tokenizer::from_directory(folder);
+  // Read where it lies: its errors name the directory that the user gave, and its end tokens may
+  // stand in files of a model that are not copied.
+  const auto tokenizer = data::Tokenizer::from_directory(
+      options.tokenizer.empty() ? folder : std::filesystem::path(options.tokenizer));
   const auto tokens = tokenizer.vocabulary();
   expect(options.vocabulary == 0 || options.vocabulary >= tokens, "vocabulary", options.vocabulary,
          base::text("0 or at least the ", tokens, " ids of the tokenizer"));
   config.vocabulary = std::max(options.vocabulary, tokens);
   config.bos_id = tokenizer.bos();
   config.eos_id = tokenizer.eos();
+  return tokenizer.stop_ids();
 }
 
 SourceTensor random_tensor(const LayoutTensor& wanted, const InitModelOptions& options) {
@@ -121,7 +124,7 @@ void InitModelOptions::fields(base::FieldList& list) {
 void init_model(const std::filesystem::path& out, const InitModelOptions& options) {
   auto config = config_of(options);
   PendingDirectory directory(out);
-  add_tokenizer(options, directory.path(), config);
+  const auto stop_ids = add_tokenizer(options, directory.path(), config);
   auto json = config_json(config);
   state_element_type(json, {});
   std::vector<SourceTensor> sources;
@@ -130,7 +133,8 @@ void init_model(const std::filesystem::path& out, const InitModelOptions& option
   write_json(directory.path() / "config.json", json);
   nlohmann::ordered_json generation = nlohmann::ordered_json::object();
   if (config.bos_id) generation["bos_token_id"] = *config.bos_id;
-  if (config.eos_id) generation["eos_token_id"] = *config.eos_id;
+  if (stop_ids.size() == 1) generation["eos_token_id"] = stop_ids[0];
+  if (stop_ids.size() > 1) generation["eos_token_id"] = stop_ids;
   write_json(directory.path() / "generation_config.json", generation);
   write_weights(directory.path() / "model.safetensors", sources, {.source = "random weights"});
   directory.commit();

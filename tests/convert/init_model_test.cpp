@@ -79,6 +79,21 @@ TEST_F(InitModel, a_tokenizer_directory_is_copied) {
   EXPECT_EQ(config()["vocab_size"], 300);
 }
 
+/// The end tokens of a model may stand in its config files alone, which are not copied.
+TEST_F(InitModel, the_end_tokens_of_a_tokenizer_directory_are_kept) {
+  const auto given = folder_ / "given";
+  init_model(given, {});
+  base::write_file(given / "tokenizer_config.json", "{}");
+  base::write_file(given / "generation_config.json", R"({"eos_token_id": [258, 65]})");
+  InitModelOptions options;
+  options.tokenizer = given.string();
+  init_model(out_, options);
+  const auto tokenizer = data::Tokenizer::from_directory(out_);
+  EXPECT_EQ(tokenizer.eos(), 258);
+  EXPECT_EQ(tokenizer.stop_ids(), (std::vector<std::int32_t>{258, 65}));
+  EXPECT_EQ(config()["eos_token_id"], 258);
+}
+
 TEST_F(InitModel, options_reach_the_configuration) {
   InitModelOptions options;
   options.tied = false;
