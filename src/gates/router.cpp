@@ -1,5 +1,7 @@
 #include "src/gates/router.h"
 
+#include <limits>
+
 #include "src/base/error.h"
 #include "src/base/text.h"
 
@@ -13,8 +15,12 @@ at::Tensor top_k_mask(const at::Tensor& p_UE, std::int64_t k) {
   return at::zeros_like(p_UE).scatter_(1, order.narrow(1, 0, k), 1.0);
 }
 
+/// Its slope at a probability that has underflowed to 0 must be finite: 0 * infinity is no slope.
 at::Tensor entropy_sum(const at::Tensor& p_UE) {
-  return -at::xlogy(p_UE, p_UE).sum(at::kDouble);
+  const double smallest = p_UE.scalar_type() == at::kDouble
+                              ? std::numeric_limits<double>::min()
+                              : static_cast<double>(std::numeric_limits<float>::min());
+  return -at::xlogy(p_UE, p_UE.clamp_min(smallest)).sum(at::kDouble);
 }
 
 }  // namespace

@@ -106,6 +106,27 @@ TEST(RouterStatistics, entries_are_what_the_layout_says) {
             1e-15);
 }
 
+/// A router that is sure underflows to p = 0, where the slope of p log p is infinite.
+TEST(RouterStatistics, a_probability_of_zero_does_not_spoil_the_gradient) {
+  for (const auto dtype : {at::kFloat, at::kDouble}) {
+    for (const std::string kind : {"softmax", "topk"}) {
+      auto config = topk_router(1);
+      config.kind = kind;
+      const auto logit_UE =
+          reals({0, -2000, 1, 3, 0, -3000}).view({2, 3}).to(dtype).requires_grad_();
+      const auto selection = select(config, logit_UE);
+      ASSERT_EQ(selection.p_UE[0][1].item<double>(), 0);
+      const auto seed = reals({0.5, 0.25, 0.25, 0, 0, 0, 0, 0, 0});
+      const auto entropy_too = reals({0.5, 0.25, 0.25, 0, 0, 0, 1, 0, 0});
+      for (const auto& kappa : {seed, entropy_too}) {
+        const auto grad = tests::gradients({statistics_of(selection)}, {kappa}, {logit_UE})[0];
+        EXPECT_TRUE(at::isfinite(grad).all().item<bool>()) << kind;
+        EXPECT_GT(grad.abs().max().item<double>(), 1e-3) << kind;
+      }
+    }
+  }
+}
+
 TEST(RouterStatistics, gradient_flows_through_p_alone_and_through_w_only_where_gates_are_dense) {
   const auto logit_UE = tests::normal_leaf({4, 3}, 7);
   const auto seed = reals({0, 0, 0, 0, 0, 0, 0, 1, 0});
