@@ -16,10 +16,12 @@ class Logger {
   Logger(const Logger&) = delete;
   Logger& operator=(const Logger&) = delete;
 
-  /// All three throw MachineError if the file of add_file cannot be written, as on a full disk.
+  /// All throw MachineError if the file of add_file cannot be written, as on a full disk.
   void debug(const std::string& sentence);
   void info(const std::string& sentence);
   void warn(const std::string& sentence);
+  /// A sentence that the next one replaces on a terminal, cut to its width; elsewhere like info.
+  void progress(const std::string& sentence);
 
   /// Also appends every line, with time and level, to `path`.
   /// Throws MachineError if the file cannot be opened.
