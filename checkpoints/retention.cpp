@@ -15,6 +15,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "step_";
 constexpr std::string_view kTemporary = ".tmp";
+constexpr std::string_view kReplaced = ".old";
 
 void remove_folder(const fs::path& path) {
   std::error_code error;
@@ -97,7 +98,7 @@ void apply_retention(const fs::path& checkpoints_folder, std::int64_t saved,
 
 void remove_leftovers(const fs::path& checkpoints_folder) {
   for (const auto& name : folders_in(checkpoints_folder)) {
-    if (!name.ends_with(kTemporary)) continue;
+    if (!name.ends_with(kTemporary) && !name.ends_with(kReplaced)) continue;
     if (!step_of(name.substr(0, name.size() - kTemporary.size()))) continue;
     remove_folder(checkpoints_folder / name);
   }

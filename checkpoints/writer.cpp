@@ -50,14 +50,22 @@ Manifest write_data(const fs::path& folder, const base::StateTree& tree, std::in
   return manifest;
 }
 
+void rename_folder(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) == 0) return;
+  base::throw_errno(base::text("renaming ", from.string(), " to ", to.string()));
+}
+
 /// Rename, or exchange where a folder of this step exists: there is always one under this name.
+/// Only a file system that cannot exchange (NFS) has a moment without; older steps stay.
 void put_in_place(const fs::path& temporary, const fs::path& folder) {
   const bool exists = fs::exists(folder);
   const auto flags = exists ? RENAME_EXCHANGE : RENAME_NOREPLACE;
   if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, folder.c_str(), flags) == 0) return;
-  const bool is_unsupported = errno == EINVAL || errno == ENOSYS;
-  if (!exists && is_unsupported && ::rename(temporary.c_str(), folder.c_str()) == 0) return;
-  base::throw_errno(base::text("renaming ", temporary.string(), " to ", folder.string()));
+  if (errno != EINVAL && errno != ENOSYS) {
+    base::throw_errno(base::text("renaming ", temporary.string(), " to ", folder.string()));
+  }
+  if (exists) rename_folder(folder, folder.string() + ".old");
+  rename_folder(temporary, folder);
 }
 
 class Save {

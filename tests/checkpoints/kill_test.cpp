@@ -124,6 +124,31 @@ TEST_F(Kill, every_removal) {
   EXPECT_EQ(before, 0);
 }
 
+/// NFS can neither exchange two folders nor refuse to replace one: a damaged checkpoint must not
+/// stand in the way of the next one of its step.
+TEST_F(Kill, a_damaged_step_is_replaced_where_folders_cannot_be_exchanged) {
+  const auto no_flags = [](const std::string& more) {
+    return base::text("DFMOA_IO_NO_FLAGS=1 ", more, " LD_PRELOAD=", IO_FAULT);
+  };
+  const auto file = run_ / "checkpoints/step_00000002/checkpoint.h5";
+  for (const std::string kill : {"", "DFMOA_IO_FAULT=rename:1:kill", "DFMOA_IO_FAULT=rename:2:kill",
+                                 "DFMOA_IO_FAULT=rename:3:kill"}) {
+    start_over();
+    ASSERT_EQ(save(2, no_flags("")), 0) << words();
+    fs::resize_file(file, fs::file_size(file) / 2);
+    ASSERT_EQ(newest_whole_step(), -1);
+    // From the start, because step 1 has gone with the save of step 2.
+    const int status = save(2, no_flags(kill + " DFMOA_IO_FAULT_PATH=step_00000002"));
+    EXPECT_TRUE(status == 0 || (status == kKilled && !kill.empty())) << words();
+    EXPECT_GE(newest_whole_step(), 1) << kill;
+    ASSERT_EQ(save(3, no_flags("")), 0) << words();
+    EXPECT_EQ(newest_whole_step(), 3);
+    for (const auto& entry : fs::directory_iterator(run_ / "checkpoints")) {
+      EXPECT_NE(entry.path().extension(), ".old") << entry.path();
+    }
+  }
+}
+
 /// A call that fails is an error with its words; the older checkpoint stays, nothing else does.
 TEST_F(Kill, every_failing_call_is_reported_and_leaves_the_older_checkpoint) {
   for (const std::string op : {"write", "fsync", "rename"}) {

@@ -6,6 +6,7 @@
 //                               later one of its kind, as on a full disk)
 //   DFMOA_IO_FAULT_PATH=TEXT    only paths that contain it
 //   DFMOA_FSYNC_DELAY_MS=N      every fsync takes so much longer
+//   DFMOA_IO_NO_FLAGS=1         renameat2 knows no flags, as on NFS
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -96,6 +97,10 @@ int rename(const char* from, const char* to) {
 
 int renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned flags) {
   REAL(int, "renameat2", int, const char*, int, const char*, unsigned)
+  if (flags != 0 && getenv("DFMOA_IO_NO_FLAGS") != NULL) {
+    errno = EINVAL;
+    return -1;
+  }
   return decide("rename", from) == kFail ? -1 : real(from_folder, from, to_folder, to, flags);
 }
 
