@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/commands.h"
+#include "src/base/file.h"
 #include "src/base/text.h"
 #include "src/data/jsonl.h"
 #include "src/ops/device.h"
@@ -47,7 +48,8 @@ base::ExitCode run_eval(const Arguments& arguments) {
       "exact-match", "also generate greedily and compare with the completion")(
       "max-new-tokens", po::value<std::int64_t>()->default_value(64), "for exact match")(
       "batch", po::value<std::int64_t>()->default_value(16), "prompts generated from at a time")(
-      "json", "print JSON");
+      "output", po::value<std::string>(),
+      "also write a results.json as lm-eval does, to this file")("json", "print JSON");
   if (!options.parse(arguments)) return base::ExitCode::done;
   const train::EvaluateOptions evaluated{512, options.has("exact-match"),
                                          options.get<std::int64_t>("max-new-tokens"),
@@ -65,6 +67,14 @@ base::ExitCode run_eval(const Arguments& arguments) {
   if (files.empty()) throw base::UsageError("eval: --data FILE is missing");
   const auto evaluation =
       train::evaluate(*opened.model, *opened.tokenizer, *opened.reader, files, evaluated);
+  if (evaluation.skipped > 0) {
+    log.warn(
+        base::text(evaluation.skipped, " broken lines were passed over (data.skip_bad_lines)"));
+  }
+  if (options.has("output")) {
+    const auto results = train::to_lm_eval_json(evaluation, options.text("MODEL"));
+    base::replace_file(options.text("output"), results.dump(2) + "\n");
+  }
   if (options.has("json")) {
     std::cout << train::to_json(evaluation, options.text("MODEL")).dump() << "\n";
   } else {

@@ -22,6 +22,21 @@ std::vector<std::string> prompts_of(const Options& options) {
   throw base::UsageError("generate: -p TEXT or --prompts FILE is missing");
 }
 
+data::Question question_of(const std::string& prompt, const Options& options) {
+  const auto given = [&](const char* name) {
+    return options.has(name) ? options.text(name) : std::string();
+  };
+  return {prompt, given("input"), given("system"), options.has("instruction")};
+}
+
+void refuse_in_plain(const Options& options) {
+  for (const char* name : {"instruction", "input", "system"}) {
+    if (!options.has("plain") || !options.has(name)) continue;
+    throw base::UsageError(
+        base::text("generate: --", name, " needs the chat template, --plain goes without"));
+  }
+}
+
 /// Every token with its strongest expert: coloured on a terminal, "text{e}" elsewhere.
 void print_gates(const data::Tokenizer& tokenizer, const model::Generator::Result& result) {
   const bool colour = ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
@@ -53,23 +68,28 @@ base::ExitCode run_generate(const Arguments& arguments) {
       "prompts", po::value<std::string>(), "a file with one prompt a line, generated as a batch")(
       "base", po::value<std::string>(), "base model folder, where it has moved")(
       "plain", "take the prompt as it is, without the model's chat template")(
+      "instruction", "the prompt is an instruction, as in lines of {\"instruction\"}")(
+      "input", po::value<std::string>(), "what the instruction is about")(
+      "system", po::value<std::string>(), "the system's message before the prompt")(
       "device", po::value<std::string>()->default_value("auto"), "auto, cpu or cuda")(
       "show-gates", "mark every token with its strongest expert")("json", "print JSON");
   options.add_fields(fields);
   if (!options.parse(arguments)) return base::ExitCode::done;
   options.assign_fields(fields);
   base::Logger log(true, options.verbose());
+  refuse_in_plain(options);
   const auto prompts = prompts_of(options);
   const auto device = ops::choose_device(options.text("device"), 0, "--device");
   const auto opened = train::open_model(options.text("MODEL"), options.text("base"), log, device);
   model::Generator::Prompts tokens;
   model::Generator::Spans spans;
   for (const auto& prompt : prompts) {
-    auto encoded = opened.reader->prompt(prompt, /*as_chat=*/!options.has("plain"));
+    auto encoded = options.has("plain") ? opened.reader->plain_prompt(prompt)
+                                        : opened.reader->prompt(question_of(prompt, options));
     spans.emplace_back(encoded.span_begin, encoded.span_end);
     tokens.push_back(std::move(encoded.token));
   }
-  const model::Generator generator(*opened.model, sampling, opened.tokenizer->stop_ids(),
+  const model::Generator generator(*opened.model, sampling, opened.reader->stop_ids(),
                                    opened.tokenizer->vocabulary());
   const auto results = generator.run(tokens, spans, {}, options.has("show-gates"));
   for (std::size_t i = 0; i < results.size(); ++i) {

@@ -106,6 +106,24 @@ std::string template_of(const json& config) {
   return {};
 }
 
+/// What a model's folder says of its template; no text where there is none.
+struct StoredTemplate {
+  std::string jinja;
+  TemplateTokens tokens;
+  std::string where;
+};
+
+StoredTemplate read_stored(const fs::path& directory) {
+  const fs::path config_path = directory / "tokenizer_config.json";
+  const fs::path jinja_path = directory / "chat_template.jinja";
+  const json config = fs::exists(config_path) ? formats::parse_json(config_path) : json::object();
+  TemplateTokens tokens{token_text(config, "bos_token"), token_text(config, "eos_token")};
+  if (fs::exists(jinja_path)) {
+    return {base::read_file(jinja_path), std::move(tokens), jinja_path.string()};
+  }
+  return {template_of(config), std::move(tokens), config_path.string()};
+}
+
 /// Appends an assistant's content with its end-of-turn token and remembers where it stands.
 void append_turn(Rendered& out, const Message& message, std::string_view content,
                  std::string_view end) {
@@ -151,38 +169,42 @@ ChatTemplate ChatTemplate::named(std::string_view name, TemplateTokens tokens) {
                                     "' (built-ins: ", base::join(names(), ", "), ")"));
 }
 
-ChatTemplate ChatTemplate::recognised(std::string_view jinja, TemplateTokens tokens,
-                                      const std::string& where) {
+std::optional<ChatTemplate> ChatTemplate::match(std::string_view jinja, TemplateTokens tokens) {
   const std::string form = jinja_form(jinja);
   for (const BuiltIn& built_in : kBuiltIns) {
     if (form == jinja_form(built_in.jinja)) {
-      return {std::string(built_in.name), {}, std::move(tokens)};
+      return ChatTemplate(std::string(built_in.name), {}, std::move(tokens));
     }
   }
   if (auto system = system_message_of(form, jinja_form(kChatmlSystem))) {
-    return {"chatml", std::move(*system), std::move(tokens)};
+    return ChatTemplate("chatml", std::move(*system), std::move(tokens));
   }
+  return std::nullopt;
+}
+
+ChatTemplate ChatTemplate::recognised(std::string_view jinja, TemplateTokens tokens,
+                                      const std::string& where) {
+  if (auto found = match(jinja, std::move(tokens))) return std::move(*found);
   throw base::ContentError(base::text(where, ": the chat template prints as none of the built-ins ",
                                       base::join(names(), ", "), "; it begins with '",
                                       jinja.substr(0, 80), "'"));
 }
 
 ChatTemplate ChatTemplate::from_directory(const fs::path& directory) {
-  const fs::path config_path = directory / "tokenizer_config.json";
-  const fs::path jinja_path = directory / "chat_template.jinja";
-  const json config = fs::exists(config_path) ? formats::parse_json(config_path) : json::object();
-  TemplateTokens tokens{token_text(config, "bos_token"), token_text(config, "eos_token")};
-  if (fs::exists(jinja_path)) {
-    return recognised(base::read_file(jinja_path), std::move(tokens), jinja_path.string());
-  }
-  const std::string jinja = template_of(config);
-  if (jinja.empty()) {
+  auto stored = read_stored(directory);
+  if (stored.jinja.empty()) {
     throw base::ContentError(base::text("'", directory.string(),
                                         "' has no chat template, expected chat_template.jinja or "
                                         "chat_template in tokenizer_config.json; built-ins are ",
                                         base::join(names(), ", ")));
   }
-  return recognised(jinja, std::move(tokens), config_path.string());
+  return recognised(stored.jinja, std::move(stored.tokens), stored.where);
+}
+
+std::optional<ChatTemplate> ChatTemplate::find(const fs::path& directory) {
+  auto stored = read_stored(directory);
+  if (stored.jinja.empty()) return std::nullopt;
+  return match(stored.jinja, std::move(stored.tokens));
 }
 
 Rendered ChatTemplate::render(std::span<const Message> messages, bool add_generation_prompt) const {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -46,6 +47,9 @@ class ChatTemplate {
   /// Throws ContentError when there is none or it is not recognised.
   static ChatTemplate from_directory(const std::filesystem::path& directory);
 
+  /// The same, or nothing where from_directory would have nothing to recognise.
+  static std::optional<ChatTemplate> find(const std::filesystem::path& directory);
+
   /// The turns in order; with `add_generation_prompt` also what precedes an assistant's answer.
   /// The begin token is in the text where the template prints it: encode without add_special.
   /// Throws ContentError when there is no message.
@@ -61,6 +65,9 @@ class ChatTemplate {
   [[nodiscard]] std::string jinja() const;
 
  private:
+  /// The built-in that prints as this Jinja text.
+  static std::optional<ChatTemplate> match(std::string_view jinja, TemplateTokens tokens);
+
   ChatTemplate(std::string name, std::string default_system, TemplateTokens tokens)
       : name_(std::move(name)),
         default_system_(std::move(default_system)),

@@ -21,7 +21,10 @@ struct Line {
   [[noreturn]] void refuse(const std::string& what) const {
     throw base::ContentError(where + ": " + what);
   }
-  [[nodiscard]] bool has(const char* key) const { return object.contains(key); }
+  /// A null is what a table with one column for each key writes where there is nothing.
+  [[nodiscard]] bool has(const char* key) const {
+    return object.contains(key) && !object.at(key).is_null();
+  }
   [[nodiscard]] std::string text(const json& holder, const char* key) const {
     const auto& value = holder.at(key);
     if (!value.is_string()) {
@@ -110,15 +113,20 @@ void read_chat(const Line& line, const ChatTemplate& chat_template, Document& do
   }
 }
 
+/// An instruction with its input as a user's turn.
+Message turn_of(const std::string& instruction, const std::string& input,
+                const ChatTemplate& chat_template) {
+  // Alpaca's own template gives the input a heading of its own.
+  const std::string heading = chat_template.name() == "alpaca" ? "\n\n### Input:\n" : "\n\n";
+  return {"user", input.empty() ? instruction : instruction + heading + input};
+}
+
 void read_alpaca(const Line& line, const ChatTemplate& chat_template, Document& document) {
   const auto instruction = line.text("instruction");
   const auto input = line.has("input") ? line.text("input") : std::string();
   if (line.text("output").empty()) line.refuse("\"output\" is empty, expected an answer to learn");
-  // Alpaca's own template gives the input a heading of its own.
-  const std::string heading = chat_template.name() == "alpaca" ? "\n\n### Input:\n" : "\n\n";
-  const std::vector<Message> messages = {
-      {"user", input.empty() ? instruction : instruction + heading + input},
-      {"assistant", line.text("output")}};
+  const std::vector<Message> messages = {turn_of(instruction, input, chat_template),
+                                         {"assistant", line.text("output")}};
   render(line, messages, chat_template, document);
   document.span = span_of(line, document.prompt.size());
   if (!document.span) {
@@ -150,6 +158,21 @@ void read_text(const Line& line, Document& document) {
 
 }  // namespace
 
+Document prompt_document(const Question& question, const ChatTemplate& chat_template) {
+  std::vector<Message> messages;
+  if (!question.system.empty()) messages.push_back({"system", question.system});
+  messages.push_back(turn_of(question.text, question.input, chat_template));
+  Document document;
+  document.is_rendered = true;
+  document.prompt = chat_template.render(messages, /*add_generation_prompt=*/true).text;
+  document.pieces = {{document.prompt, false, false}};
+  if (question.is_instruction || !question.system.empty()) {
+    document.span = place_of(question.system.empty() ? question.text : question.system, messages,
+                             /*index=*/0, chat_template, document.prompt);
+  }
+  return document;
+}
+
 Document read_document(const JsonLine& json_line, bool prompts_as_chat,
                        const TemplateSource& chat_template) {
   const auto object = formats::parse_json_text(json_line.text, json_line.where);
@@ -169,7 +192,9 @@ Document read_document(const JsonLine& json_line, bool prompts_as_chat,
     read_text(line, document);
   } else {
     std::vector<std::string> keys;
-    for (const auto& [key, value] : object.items()) keys.push_back(key);
+    for (const auto& [key, value] : object.items()) {
+      keys.push_back(value.is_null() ? key + " = null" : key);
+    }
     line.refuse(base::text("keys (", base::join(keys, ", "),
                            "): expected messages; prompt and completion; instruction and output; "
                            "or text"));

@@ -30,6 +30,17 @@ struct Document {
 /// Called only when a line needs it: a model without a chat template may train on plain text.
 using TemplateSource = std::function<const ChatTemplate&()>;
 
+/// What a model is asked: the text of a user's turn, or an instruction with its input.
+struct Question {
+  std::string text;
+  std::string input;
+  std::string system;           ///< the system's message before it; empty: none
+  bool is_instruction = false;  ///< as in {"instruction"}: it is what a gate of scope span reads
+};
+
+/// The prompt that a line with this question has, up to where its answer begins.
+[[nodiscard]] Document prompt_document(const Question& question, const ChatTemplate& chat_template);
+
 /// Understands the four shapes, looked for in this order: {"messages"}, {"prompt","completion"},
 /// {"instruction","input","output"}, {"text"}; other keys are left alone, because data sets carry
 /// their own. With `prompts_as_chat` a prompt and its completion are turns of the template.

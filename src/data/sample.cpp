@@ -21,16 +21,46 @@ SampleReader::SampleReader(const DataConfig& config, const Tokenizer& tokenizer,
 
 const ChatTemplate& SampleReader::chat_template() const {
   if (!template_) {
-    const auto word = [&](std::optional<std::int32_t> id) {
-      return id ? tokenizer_.bytes_of(*id) : std::string();
-    };
     template_ = std::make_unique<const ChatTemplate>(
-        config_.chat_template == "auto"
-            ? ChatTemplate::from_directory(model_)
-            : ChatTemplate::named(config_.chat_template,
-                                  {word(tokenizer_.bos()), word(tokenizer_.eos())}));
+        config_.chat_template == "auto" ? ChatTemplate::from_directory(model_) : named_template());
   }
   return *template_;
+}
+
+/// Throws ContentError where the tokenizer does not know how the template ends a turn: nothing
+/// would tell a model trained with it to stop.
+ChatTemplate SampleReader::named_template() const {
+  const auto word = [&](std::optional<std::int32_t> id) {
+    return id ? tokenizer_.bytes_of(*id) : std::string();
+  };
+  auto chat =
+      ChatTemplate::named(config_.chat_template, {word(tokenizer_.bos()), word(tokenizer_.eos())});
+  if (!tokenizer_.is_special(turn_end(chat))) {
+    throw base::ContentError(base::text("data.template = ", config_.chat_template,
+                                        ": the token with which it ends a turn is none of the "
+                                        "special tokens of the tokenizer of ",
+                                        model_));
+  }
+  return chat;
+}
+
+/// The last token of an answer.
+std::int32_t SampleReader::turn_end(const ChatTemplate& chat) const {
+  const std::vector<Message> turns{{"user", "a"}, {"assistant", "a"}};
+  const auto rendered = chat.render(turns, /*add_generation_prompt=*/false);
+  const auto [begin, end] = rendered.assistant.back();
+  return tokenizer_.encode(rendered.text.substr(begin, end - begin)).back();
+}
+
+std::vector<std::int32_t> SampleReader::stop_ids() const {
+  auto ids = tokenizer_.stop_ids();
+  const auto chat = config_.chat_template == "auto" ? ChatTemplate::find(model_)
+                                                    : std::optional(named_template());
+  if (!chat) return ids;
+  const auto end = turn_end(*chat);
+  const bool is_new = std::find(ids.begin(), ids.end(), end) == ids.end();
+  if (is_new && tokenizer_.is_special(end)) ids.push_back(end);
+  return ids;
 }
 
 /// Appends the tokens of a piece that begins at byte `first_byte` of the document.
@@ -82,17 +112,21 @@ Sample SampleReader::encode(const Document& document, const std::string& where) 
   return sample;
 }
 
-Prompt SampleReader::prompt(const std::string& text, bool as_chat) const {
-  const Message message{"user", text};
+Prompt SampleReader::prompt(const Question& question) const {
+  return encode_prompt(prompt_document(question, chat_template()));
+}
+
+Prompt SampleReader::plain_prompt(const std::string& text) const {
   Document document;
-  document.is_rendered = as_chat;
-  document.prompt =
-      as_chat ? chat_template().render(std::span(&message, 1), /*add_generation_prompt=*/true).text
-              : text;
-  if (span_) document.span = span_->find(document.prompt);
-  document.pieces = {{document.prompt, false, false}};
+  document.prompt = text;
+  document.pieces = {{text, false, false}};
+  return encode_prompt(std::move(document));
+}
+
+Prompt SampleReader::encode_prompt(Document document) const {
+  if (!document.span && span_) document.span = span_->find(document.prompt);
   Sample sample;
-  if (!as_chat) {
+  if (!document.is_rendered) {
     sample.token = begin_ids_;
     sample.trained.assign(begin_ids_.size(), 0);
   }

@@ -51,15 +51,23 @@ class SampleReader {
   /// token to learn, or that the tokenizer or the template refuses.
   [[nodiscard]] Sample read(const JsonLine& line) const;
 
-  /// The tokens that a line with this prompt would have before its answer. `as_chat`: the text is a
-  /// user's turn of the chat template; else it is taken as it is.
+  /// The tokens that a line with this question would have before its answer, in the chat template;
+  /// or those of a text as it stands.
   /// Throws ContentError where tokenizer or template refuse it.
-  [[nodiscard]] Prompt prompt(const std::string& text, bool as_chat) const;
+  [[nodiscard]] Prompt prompt(const Question& question) const;
+  [[nodiscard]] Prompt plain_prompt(const std::string& text) const;
+
+  /// Tokens after which an answer has ended: the model's, and that with which the chat template
+  /// ends a turn. A base model that was trained on chats knows only the latter.
+  [[nodiscard]] std::vector<std::int32_t> stop_ids() const;
 
   [[nodiscard]] const DataConfig& config() const { return config_; }
 
  private:
   [[nodiscard]] const ChatTemplate& chat_template() const;
+  [[nodiscard]] ChatTemplate named_template() const;
+  [[nodiscard]] Prompt encode_prompt(Document document) const;
+  [[nodiscard]] std::int32_t turn_end(const ChatTemplate& chat) const;
   [[nodiscard]] Sample encode(const Document& document, const std::string& where) const;
   void append(const Document::Piece& piece, const Document& document, std::size_t first_byte,
               Sample& sample) const;

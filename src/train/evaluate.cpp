@@ -79,12 +79,12 @@ class ExactMatch {
   };
 
   ExactMatch(const model::Transformer& model, const data::Tokenizer& tokenizer,
-             const EvaluateOptions& options)
+             const data::SampleReader& reader, const EvaluateOptions& options)
       : tokenizer_(tokenizer),
         batch_(options.batch),
         new_tokens_(options.max_new_tokens),
         positions_(model.base().architecture.max_positions),
-        generator_(model, sampling(options), tokenizer.stop_ids(), tokenizer.vocabulary()) {}
+        generator_(model, sampling(options), reader.stop_ids(), tokenizer.vocabulary()) {}
 
   void add(const data::Sample& sample) {
     if (sample.completion.empty()) return;  // plain text and long chats expect no one answer
@@ -189,7 +189,7 @@ Evaluation evaluate(const model::Transformer& model, const data::Tokenizer& toke
                     const EvaluateOptions& options) {
   Evaluation result;
   LoadCounter load;
-  ExactMatch exact(model, tokenizer, options);
+  ExactMatch exact(model, tokenizer, reader, options);
   base::Hash128 prompts;
   const auto visit = [&](const data::PackedRow& row, const std::vector<data::Sample>& samples) {
     const auto rows = model.pack(row);
@@ -260,6 +260,20 @@ nlohmann::json to_json(const Evaluation& evaluation, const std::string& model) {
   if (!evaluation.load_of_task.empty()) {
     json["load"] = evaluation.load_of_task;
     json["mutual_information"] = evaluation.mutual_information;
+  }
+  return json;
+}
+
+nlohmann::json to_lm_eval_json(const Evaluation& evaluation, const std::string& model) {
+  nlohmann::json json = {{"results", nlohmann::json::object()},
+                         {"n-samples", nlohmann::json::object()},
+                         {"config", {{"model", "dfmoa"}, {"model_args", model}}}};
+  for (const auto& [task, figures] : evaluation.tasks) {
+    auto& result = json["results"][task];
+    result = {{"alias", task}, {"ce,none", figures.ce}, {"perplexity,none", figures.perplexity}};
+    if (figures.exact_match) result["exact_match,none"] = *figures.exact_match;
+    if (figures.stderr_) result["exact_match_stderr,none"] = *figures.stderr_;
+    json["n-samples"][task] = {{"original", figures.items}, {"effective", figures.items}};
   }
   return json;
 }

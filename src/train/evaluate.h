@@ -64,4 +64,8 @@ struct Evaluation {
 /// with routers, "load" and "mutual_information".
 [[nodiscard]] nlohmann::json to_json(const Evaluation& evaluation, const std::string& model);
 
+/// The same in the shape of lm-eval's results.json, which other tools read.
+[[nodiscard]] nlohmann::json to_lm_eval_json(const Evaluation& evaluation,
+                                             const std::string& model);
+
 }  // namespace dfmoa::train

@@ -114,6 +114,15 @@ TEST(Document, plain_lines_need_no_template) {
                base::ContentError);
 }
 
+TEST(Document, a_null_column_is_one_that_is_not_there) {
+  const auto text = read(
+      R"({"text": "abc", "messages": null, "prompt": null, "completion": null, "task": null})");
+  EXPECT_EQ(trained_text(text), "[abc]");
+  EXPECT_EQ(text.task, "");
+  const auto alpaca = R"({"instruction": "Add.", "input": null, "output": "2", "span": null})";
+  EXPECT_EQ(trained_text(read(alpaca)), "[2<|im_end|>]");
+}
+
 TEST(Document, what_is_wrong_is_said_with_file_line_and_the_culprit) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {R"({"prompt": "a")", "d.jsonl:7:byte"},
@@ -123,7 +132,7 @@ TEST(Document, what_is_wrong_is_said_with_file_line_and_the_culprit) {
       {R"({"prompt": "a", "completion": ""})", "\"completion\" is empty"},
       {R"({"prompt": 1, "completion": "a"})", "\"prompt\" is number, expected a string"},
       {R"({"text": ""})", "\"text\" is empty"},
-      {R"({"text": null})", "\"text\" is null"},
+      {R"({"text": null})", "keys (text = null): expected messages"},
       {R"({"text": "a", "task": 3})", "\"task\" is number"},
       {R"({"instruction": "a", "output": ""})", "\"output\" is empty"},
       {R"({"instruction": "a", "input": [], "output": "b"})", "\"input\" is array"},

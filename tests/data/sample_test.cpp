@@ -105,18 +105,60 @@ TEST_F(SampleTest, span_comes_from_the_line_else_the_shape_else_the_pattern) {
 TEST_F(SampleTest, prompt_has_the_tokens_that_training_puts_before_the_answer) {
   config_.span = "(y.)";
   const auto sample = read(R"({"prompt": "xyzab", "completion": "c"})");
-  const auto prompt = reader(config_).prompt("xyzab", /*as_chat=*/false);
+  const auto prompt = reader(config_).plain_prompt("xyzab");
   EXPECT_EQ(prompt.token, (Ids{'x', 'y', 'z', 'a', 'b'}));
   EXPECT_EQ(prompt.span_begin, sample.span_begin);
   EXPECT_EQ(prompt.span_end, sample.span_end);
   config_.chat_template = "alpaca";
   const auto chat = read(R"({"messages": [{"role": "user", "content": "xyz"},
       {"role": "assistant", "content": "c"}]})");
-  const auto asked = reader(config_).prompt("xyz", /*as_chat=*/true);
+  const auto asked = reader(config_).prompt({"xyz", "", "", false});
   const Ids before(chat.token.begin(), chat.token.begin() + chat.prompt_tokens);
   EXPECT_EQ(asked.token, before);
   EXPECT_EQ(asked.span_begin, chat.span_begin);
   EXPECT_EQ(asked.span_end, chat.span_end);
+}
+
+/// Asked as it was trained, a gate of scope span reads the same tokens.
+TEST_F(SampleTest, an_instruction_and_a_system_message_are_marked_in_a_prompt_as_in_training) {
+  config_.chat_template = "alpaca";
+  const auto expect_same = [&](const Sample& sample, const Prompt& prompt) {
+    const Ids before(sample.token.begin(), sample.token.begin() + sample.prompt_tokens);
+    EXPECT_EQ(prompt.token, before);
+    EXPECT_EQ(prompt.span_begin, sample.span_begin);
+    EXPECT_EQ(prompt.span_end, sample.span_end);
+    EXPECT_LT(sample.span_begin, sample.span_end);
+  };
+  expect_same(read(R"({"instruction": "xyz", "input": "ab", "output": "c"})"),
+              reader(config_).prompt({"xyz", "ab", "", true}));
+  expect_same(read(R"({"messages": [{"role": "system", "content": "ab"},
+      {"role": "user", "content": "xyz"}, {"role": "assistant", "content": "c"}]})"),
+              reader(config_).prompt({"xyz", "", "ab", false}));
+}
+
+/// A base model's own end token is not what a chat template ends a turn with.
+TEST_F(SampleTest, an_answer_ends_where_the_template_ends_a_turn) {
+  auto file = small_tokenizer_json();
+  const std::int32_t turn_end = 300;
+  file["added_tokens"].push_back({{"id", turn_end}, {"content", "<|im_end|>"}, {"special", true}});
+  write_tokenizer(file);
+  EXPECT_EQ(reader(config_).stop_ids(), Ids{kEndId}) << "no template";
+  config_.chat_template = "chatml";
+  EXPECT_EQ(reader(config_).stop_ids(), (Ids{kEndId, turn_end}));
+  const auto sample = read(R"({"messages": [{"role": "user", "content": "x"},
+      {"role": "assistant", "content": "c"}]})");
+  EXPECT_EQ(sample.token.back(), turn_end);
+  config_.chat_template = "plain";
+  EXPECT_EQ(reader(config_).stop_ids(), Ids{kEndId});
+}
+
+TEST_F(SampleTest, a_template_whose_end_of_turn_the_tokenizer_does_not_know_is_refused) {
+  config_.chat_template = "llama3";
+  const auto sentence = sentence_of<base::ContentError>([&] {
+    (void)read(R"({"messages": [{"role": "user", "content": "x"},
+        {"role": "assistant", "content": "c"}]})");
+  });
+  EXPECT_TRUE(contains(sentence, "data.template = llama3")) << sentence;
 }
 
 TEST_F(SampleTest, tokens_partly_inside_the_span_belong_to_it) {
