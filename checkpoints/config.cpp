@@ -11,8 +11,8 @@ void CheckpointConfig::fields(base::FieldList& list) {
   list.add("keep_best", keep_best,
            "also keep the checkpoint of the lowest held-out loss (needs train.evaluate_every)");
   list.add("require_bitwise", require_bitwise,
-           "refuse a resume whose processes, threads, device, transport or memory form differ, "
-           "because it continues to 1e-6 but not bit for bit");
+           "refuse a resume whose processes, threads, device, transport, memory form or CPU "
+           "instructions differ, because it continues to 1e-6 but not bit for bit");
 }
 
 }  // namespace dfmoa::checkpoints

@@ -15,9 +15,9 @@ namespace dfmoa::checkpoints {
 inline constexpr const char* kManifestName = "manifest.json";
 inline constexpr const char* kDataName = "checkpoint.h5";
 inline constexpr int kFormatMajor = 1;
-inline constexpr int kFormatMinor = 0;
+inline constexpr int kFormatMinor = 1;
 
-/// "1.0": the format this program writes.
+/// "1.1": the format this program writes.
 [[nodiscard]] std::string format_version();
 
 struct FileRecord {

@@ -24,7 +24,7 @@ class Checkpoint {
   [[nodiscard]] static Checkpoint open(const std::filesystem::path& folder);
 
   [[nodiscard]] std::int64_t step() const { return manifest_.step; }
-  /// "1.0": of the format it was written in.
+  /// "1.1": of the format it was written in.
   [[nodiscard]] const std::string& format() const { return manifest_.format; }
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   [[nodiscard]] const std::map<std::string, DatasetInfo>& datasets() const { return datasets_; }

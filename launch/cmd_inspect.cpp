@@ -23,6 +23,7 @@ void list_inspect_options(Options& options) {
   namespace po = boost::program_options;
   options.add()("ranks", "the three rank figures of every expert, and the parameters' hash")(
       "gates", "load, dead experts, entropy and entropy weight of every router")(
+      "verify", "every checkpoint of a run, not only the newest; exit code 3 if one is damaged")(
       "diff", po::value<std::string>(), "another checkpoint or run: what differs between the two")(
       "collectives", "what every process of a run did last, and which one went another way")(
       "base", po::value<std::string>(), "base model folder, where it has moved")("json",
@@ -86,6 +87,10 @@ base::ExitCode run_inspect(const Arguments& arguments) {
   } else if (options.has("collectives")) {
     print_collectives(path);
     return base::ExitCode::done;
+  } else if (options.has("verify") &&
+             std::filesystem::exists(std::filesystem::path(path) / "checkpoints")) {
+    found = inspect_run(path);
+    print = print_run;
   } else if (options.has("diff")) {
     found = inspect_difference(path, options.text("diff"), log);
     print = [&](const auto& two) { print_difference(two, options.verbose()); };
@@ -99,7 +104,7 @@ base::ExitCode run_inspect(const Arguments& arguments) {
   } else {
     print(found);
   }
-  return base::ExitCode::done;
+  return found.value("valid", true) ? base::ExitCode::done : base::ExitCode::content;
 }
 
 }  // namespace dfmoa::launch

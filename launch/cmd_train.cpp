@@ -14,6 +14,7 @@
 #include "launch/run_folder.h"
 #include "launch/version.h"
 #include "src/base/text.h"
+#include "src/data/census.h"
 #include "src/data/jsonl.h"
 #include "src/model/placement.h"
 #include "src/ops/device.h"
@@ -38,10 +39,26 @@ void set_threads(int num_processes) {
   at::set_num_threads(std::max(1, static_cast<int>(cores) / num_processes));
 }
 
+std::filesystem::path folder_of(const Options& options) {
+  if (options.has("run") && options.text("run").empty()) {
+    throw base::UsageError("train: --run is empty, expected the path of a run folder");
+  }
+  if (options.has("run")) return options.text("run");
+  return std::filesystem::path("runs") / std::filesystem::path(options.text("config")).stem();
+}
+
+/// The configuration file: -c, or the one that a begun run keeps in its folder.
+std::filesystem::path config_file(const Options& options) {
+  if (options.has("config")) return options.text("config");
+  if (!options.has("run")) throw base::UsageError("train: -c FILE is missing");
+  auto kept = folder_of(options) / "config.ini";
+  if (std::filesystem::exists(kept)) return kept;
+  throw base::UsageError("train: -c FILE is missing, and there is no " + kept.string());
+}
+
 train::RunConfig read_config(const Options& options) {
-  if (!options.has("config")) throw base::UsageError("train: -c FILE is missing");
   train::RunConfig config;
-  train::read_ini(options.text("config"), config);
+  train::read_ini(config_file(options), config);
   for (const auto& setting : options.list("set")) {
     const auto equals = setting.find('=');
     if (equals == std::string::npos) {
@@ -74,14 +91,6 @@ void print_json(const std::filesystem::path& run, const train::RunReport& report
   std::cout << json.dump() << "\n";
 }
 
-std::filesystem::path folder_of(const Options& options) {
-  if (options.has("run") && options.text("run").empty()) {
-    throw base::UsageError("train: --run is empty, expected the path of a run folder");
-  }
-  if (options.has("run")) return options.text("run");
-  return std::filesystem::path("runs") / std::filesystem::path(options.text("config")).stem();
-}
-
 std::unique_ptr<comm::Communicator> make_world() {
   auto world = comm::started_by_launcher() ? comm::make_mpi_world() : comm::make_single();
   comm::check_num_processes(world->num_processes(), ::getenv);
@@ -104,7 +113,8 @@ void check_command(const Options& options, const train::RunConfig& config,
 
 void list_train_options(Options& options) {
   namespace po = boost::program_options;
-  options.add()("config,c", po::value<std::string>(), "configuration file")(
+  options.add()("config,c", po::value<std::string>(),
+                "configuration file (default config.ini of the run folder)")(
       "set", po::value<std::vector<std::string>>()->composing(), "section.key=value, repeatable")(
       "run", po::value<std::string>(), "run folder (default runs/NAME of the configuration)")(
       "resume", po::value<std::string>()->default_value("none"), "auto, none or a checkpoint")(
@@ -114,6 +124,28 @@ void list_train_options(Options& options) {
       "stop after this step of the schedule")(
       "dry-run", "count the samples, show three rows with their loss mask, train nothing")(
       "json", "print the result as JSON");
+}
+
+/// Hours later would be too late to say that the held-out data cannot be read.
+void check_held_out(const train::RunConfig& config, const model::Transformer& model,
+                    const data::SampleReader& reader, comm::Communicator& comm) {
+  if (config.train.evaluate_every == 0) return;
+  const auto census = data::take_census(config.data.eval, reader);
+  const auto files = base::join(config.data.eval, ", ");
+  if (census.loss_tokens == 0) {
+    throw base::ContentError(base::text("data.eval = ", files, ": no token of its ", census.samples,
+                                        " samples bears loss, expected at least one answer"));
+  }
+  const auto positions = model.base().architecture.max_positions;
+  if (census.longest > positions) {
+    throw base::ContentError(base::text(census.longest_where, ": the held-out document has ",
+                                        census.longest, " tokens, expected at most the ", positions,
+                                        " positions of the model"));
+  }
+  if (census.bad_lines == 0) return;
+  base::Logger(comm.process() == 0)
+      .warn(base::text("data.eval = ", files, ": ", census.bad_lines,
+                       " broken lines are passed over; the first: ", census.first_bad));
 }
 
 /// Trains in the run folder until the schedule, --steps or a signal ends it.
@@ -172,7 +204,6 @@ base::ExitCode run_train(const Arguments& arguments) {
   check_command(options, config, *comm);
   set_threads(comm->num_processes());
   const auto device = ops::choose_device(config.train.device, comm->process(), "train.device");
-  // Hours later would be too late to say that they cannot be read.
   if (config.train.evaluate_every > 0) (void)data::JsonlFiles(config.data.eval);
 
   const auto base_model = model::load_base_model(config.model, train::compute_type(config.train));
@@ -183,8 +214,10 @@ base::ExitCode run_train(const Arguments& arguments) {
   model.adapt(config.plan, static_cast<std::uint64_t>(config.train.seed));
   const auto tokenizer = data::Tokenizer::from_directory(config.model.path);
   const data::SampleReader reader(config.data, tokenizer, config.model.path);
+  check_held_out(config, model, reader, *comm);
   data::Loader loader(config.data,
-                      {config.train.micro_batches, config.train.tokens, config.train.documents},
+                      {config.train.micro_batches, config.train.tokens, config.train.documents,
+                       model.base().architecture.max_positions},
                       reader, static_cast<std::uint64_t>(config.train.seed));
   if (options.has("dry-run")) {
     if (comm->process() == 0) print_dry_run(config, tokenizer, reader, loader);

@@ -128,12 +128,9 @@ def budget_of(config):
 
 def print_ranks(metrics, budget):
     """Directions that are on in evaluation form, and the loss, across the cut."""
-    active = collections.Counter()
-    for key, values in metrics.items():
-        if re.fullmatch(r"rank/.+/active", key):
-            active.update(values)
+    active = metrics.get("rank/model/active", {})
     if not active:
-        print("the run wrote no rank/.../active metrics: no rank gate was trained")
+        print("the run wrote no rank/model/active: no rank gate was trained")
         return
     steps = sorted(active)
     falls = [(active[a] - active[b], b) for a, b in zip(steps, steps[1:])]

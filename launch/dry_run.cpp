@@ -40,11 +40,14 @@ void print_row(std::size_t number, const data::PackedRow& row, const data::Token
   }
 }
 
-void refuse_too_long(const train::RunConfig& config, const data::Census& census) {
-  if (config.data.long_documents != "error" || census.longest <= config.train.tokens) return;
-  throw base::ContentError(base::text(census.longest_where, ": the document has ", census.longest,
-                                      " tokens, expected at most ", config.train.tokens,
-                                      " (train.tokens); data.long = truncate or split accepts it"));
+/// Tells of the samples without a span only where a router reads spans.
+std::string describe_spans(const train::RunConfig& config, const data::Census& census) {
+  for (const auto& [name, router] : config.plan.routers) {
+    if (router.scope != "span") continue;
+    return base::text(", ", census.without_span, " without a span (router ", name,
+                      " reads their whole prompt)");
+  }
+  return "";
 }
 
 }  // namespace
@@ -52,12 +55,15 @@ void refuse_too_long(const train::RunConfig& config, const data::Census& census)
 void print_dry_run(const train::RunConfig& config, const data::Tokenizer& tokenizer,
                    const data::SampleReader& reader, data::Loader& loader) {
   const auto census = data::take_census(config.data.train, reader);
-  refuse_too_long(config, census);
+  const auto limit = data::longest_document(loader.shape());
+  if (config.data.long_documents == "error" && limit > 0 && census.longest > limit) {
+    data::refuse_long_document(census.longest_where, census.longest, loader.shape());
+  }
   std::vector<data::PackedRow> rows;
   while (rows.size() < kShownRows) {
     for (auto& row : loader.next_step()) rows.push_back(std::move(row));
   }
-  std::cout << data::describe(census) << "\n";
+  std::cout << data::describe(census) << describe_spans(config, census) << "\n";
   for (std::size_t i = 0; i < kShownRows; ++i) print_row(i + 1, rows[i], tokenizer);
   std::cout << "\n" << config.ini();
 }

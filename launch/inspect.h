@@ -28,6 +28,11 @@ inline constexpr double kDeadShare = 0.1;
                                                 const InspectParts& parts, base::Logger& log);
 void print_checkpoint(const nlohmann::json& json);
 
+/// Every checkpoint of a run folder, whole or damaged: "checkpoints" and, over all, "valid".
+/// Throws UsageError where there is none.
+[[nodiscard]] nlohmann::json inspect_run(const std::filesystem::path& run);
+void print_run(const nlohmann::json& json);
+
 /// Throws as load_base_model does.
 [[nodiscard]] nlohmann::json inspect_model(const std::filesystem::path& path);
 void print_model(const nlohmann::json& json);

@@ -2,49 +2,23 @@
 #include <iostream>
 
 #include "launch/inspect.h"
-#include "src/adapters/rank_gate.h"
 #include "src/base/text.h"
+#include "src/train/expert_ranks.h"
 #include "src/train/open_model.h"
-#include "src/train/rank_budget.h"
 #include "src/train/state.h"
 
 namespace dfmoa::launch {
 namespace {
 
-/// The three rank figures of every adapted linear.
 nlohmann::json sites_of(const model::Transformer& model) {
   nlohmann::json sites = nlohmann::json::array();
-  for (const auto& block : model.blocks()) {
-    for (const auto& group : block.adapters().groups) {
-      const auto z_N = train::evaluation_gates(block, group);
-      for (const auto& site : group.sites) {
-        const auto a = block.parameters().leaf(group.name + "/A").detach();
-        const auto b = block.parameters().leaf(group.name + "/" + site.site + "/b").detach();
-        for (std::int64_t e = 0; e < site.experts(); ++e) {
-          const auto count = site.rank_E[static_cast<std::size_t>(e)];
-          const auto begin = site.begin_of(e);
-          const auto z = z_N.defined() ? z_N.narrow(0, site.first + begin, count) : at::Tensor();
-          const auto active = z.defined() ? (z > 0).sum().item<std::int64_t>() : count;
-          const bool noisy = z.defined() && block.adapters().rank_kind == "hard_concrete";
-          const double expected =
-              noisy ? adapters::alive_probability(block.parameters()
-                                                      .leaf(group.name + "/logit")
-                                                      .detach()
-                                                      .narrow(0, site.first + begin, count))
-                          .sum()
-                          .item<double>()
-                    : static_cast<double>(active);
-          sites.push_back(
-              {{"name", base::text("layer/", block.layer(), "/", site.site)},
-               {"expert", e},
-               {"rank", count},
-               {"active", active},
-               {"expected", expected},
-               {"spectral", adapters::spectral_rank(a.narrow(0, site.first + begin, count),
-                                                    b.narrow(0, begin, count), z)}});
-        }
-      }
-    }
+  for (const auto& expert : train::expert_ranks(model)) {
+    sites.push_back({{"name", expert.site},
+                     {"expert", expert.expert},
+                     {"rank", expert.rank},
+                     {"active", expert.active},
+                     {"expected", expert.expected},
+                     {"spectral", expert.spectral}});
   }
   return sites;
 }

@@ -38,6 +38,7 @@ void Recorder::begin(Record record) {
 
 void Recorder::end() {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started_;
+  seconds_ += elapsed.count();
   if (!records_.empty()) records_.back().seconds = elapsed.count();
   if (ring_) ring_->end(count_);
 }

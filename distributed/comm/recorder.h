@@ -31,6 +31,8 @@ class Recorder {
   /// Counts and hash of everything since the start; the last records since the last `clear`.
   [[nodiscard]] std::int64_t count() const { return count_; }
   [[nodiscard]] std::int64_t bytes() const { return bytes_; }
+  /// Spent inside collectives, waiting for the others included.
+  [[nodiscard]] double seconds() const { return seconds_; }
   /// The same on all processes that issued matching calls. Positive, so that a vote can reduce it
   /// and its complement.
   [[nodiscard]] std::int64_t hash() const;
@@ -42,6 +44,7 @@ class Recorder {
   std::vector<Record> records_;
   std::int64_t count_ = 0;
   std::int64_t bytes_ = 0;
+  double seconds_ = 0;
   std::uint64_t hash_ = 0xcbf29ce484222325ULL;
   std::chrono::steady_clock::time_point started_;
   std::unique_ptr<RingWriter> ring_;

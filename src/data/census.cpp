@@ -34,9 +34,9 @@ Census take_census(const std::vector<std::string>& paths, const SampleReader& re
 }
 
 std::string describe(const Census& census) {
-  auto sentence = base::text(census.samples, " samples, ", census.tokens, " tokens (",
-                             census.loss_tokens, " bear loss), the longest ", census.longest, " (",
-                             census.longest_where, "), ", census.without_span, " without a span");
+  auto sentence =
+      base::text(census.samples, " samples, ", census.tokens, " tokens (", census.loss_tokens,
+                 " bear loss), the longest ", census.longest, " (", census.longest_where, ")");
   if (census.bad_lines > 0) {
     sentence +=
         base::text(", ", census.bad_lines, " bad lines skipped, the first: ", census.first_bad);

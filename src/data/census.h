@@ -23,7 +23,7 @@ struct Census {
 /// Reads every line once. Throws what JsonlFiles and SampleReader throw.
 [[nodiscard]] Census take_census(const std::vector<std::string>& paths, const SampleReader& reader);
 
-/// "9000 samples, 180000 tokens (72000 bear loss), ..., 3 without a span, 2 bad lines skipped".
+/// "9000 samples, 180000 tokens (72000 bear loss), ..., 2 bad lines skipped".
 [[nodiscard]] std::string describe(const Census& census);
 
 }  // namespace dfmoa::data

@@ -85,15 +85,25 @@ const Sample* Loader::draw() {
   return nullptr;
 }
 
+std::int64_t longest_document(const LoaderShape& shape) {
+  if (shape.tokens == 0 || shape.positions == 0) return std::max(shape.tokens, shape.positions);
+  return std::min(shape.tokens, shape.positions);
+}
+
+void refuse_long_document(const std::string& where, std::int64_t tokens, const LoaderShape& shape) {
+  const auto limit = longest_document(shape);
+  throw base::ContentError(
+      base::text(where, ": the document has ", tokens, " tokens, expected at most ", limit,
+                 limit == shape.tokens ? " (train.tokens)" : " (the positions of the model)",
+                 "; data.long = truncate or split accepts it"));
+}
+
 std::int64_t Loader::piece_end(const Sample& sample) const {
   const auto length = static_cast<std::int64_t>(sample.token.size());
-  if (shape_.tokens == 0 || length - cursor_.piece <= shape_.tokens) return length;
-  if (config_.long_documents == "error") {
-    throw base::ContentError(
-        base::text(sample.where, ": the document has ", length, " tokens, expected at most ",
-                   shape_.tokens, " (train.tokens); data.long = truncate or split accepts it"));
-  }
-  return cursor_.piece + shape_.tokens;
+  const auto limit = longest_document(shape_);
+  if (limit == 0 || length - cursor_.piece <= limit) return length;
+  if (config_.long_documents == "error") refuse_long_document(sample.where, length, shape_);
+  return cursor_.piece + limit;
 }
 
 PackedRow Loader::next_row() {

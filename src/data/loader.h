@@ -16,7 +16,14 @@ struct LoaderShape {
   std::int64_t micro_batches = 1;  ///< rows of a step, over all processes
   std::int64_t tokens = 512;       ///< of a row at most; 0: no limit, only with `documents`
   std::int64_t documents = 0;      ///< of a row exactly; 0: as many as fit
+  std::int64_t positions = 0;      ///< tokens of a document at most; 0: only the row limits it
 };
+
+/// Tokens of a document, or of a piece of it, at most; 0: no limit.
+[[nodiscard]] std::int64_t longest_document(const LoaderShape& shape);
+/// Throws ContentError "where: ..." about a document above it.
+[[noreturn]] void refuse_long_document(const std::string& where, std::int64_t tokens,
+                                       const LoaderShape& shape);
 
 /// Where the stream stands. All that a resume needs.
 struct Cursor {
@@ -46,12 +53,13 @@ class Loader {
          std::uint64_t seed);
 
   /// The rows of the next step, filled next-fit in stream order. Runs across epoch ends.
-  /// Throws ContentError "file:line: ..." for a document longer than a row (long = error), a broken
+  /// Throws ContentError "file:line: ..." for a document that is too long (long = error), a broken
   /// line, documents that do not fit a row (train.documents), files in which every line is broken,
   /// or rows without any token that bears loss.
   [[nodiscard]] std::vector<PackedRow> next_step();
 
   [[nodiscard]] const Cursor& cursor() const { return cursor_; }
+  [[nodiscard]] const LoaderShape& shape() const { return shape_; }
 
   /// Goes to where `cursor` was taken. Throws ContentError if the data files are others.
   void seek(const Cursor& cursor);

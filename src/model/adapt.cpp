@@ -1,7 +1,7 @@
 #include "src/model/adapt.h"
 
+#include <map>
 #include <numeric>
-#include <set>
 
 #include "src/base/error.h"
 #include "src/base/text.h"
@@ -68,9 +68,11 @@ class BlockPlanner {
     if (!config.rank_gate.empty()) set_rank_gate(name, config);
     for (const auto& site : config.sites) {
       const auto position = site_position(name, site);
-      if (!taken_.insert(position).second) {
-        throw base::UsageError(base::text("configuration adapter.", name, ": site ", site,
-                                          " of layer ", layer_, " already has an adapter"));
+      const auto [taken, is_new] = taken_.try_emplace(position, name);
+      if (!is_new) {
+        throw base::UsageError(base::text("configuration: [adapter.", taken->second,
+                                          "] and [adapter.", name, "] both name site ", site,
+                                          " of layer ", layer_, ", expected one adapter a site"));
       }
       auto bank = bank_of(name, config, site, mean_gate);
       bank.out_features = weights_.linears[position]->out_features();
@@ -78,7 +80,8 @@ class BlockPlanner {
       if (routed) routers_of_site_[{group, site}] = router_for(config, site, group);
       block_.has_ungated = block_.has_ungated || !routed;
       block_.groups[group].in_features = weights_.linears[position]->in_features();
-      block_.groups[group].rank_gated = !config.rank_gate.empty() && block_.rank_kind != "norm";
+      set_gated(name, site, block_.groups[group],
+                !config.rank_gate.empty() && block_.rank_kind != "norm");
       block_.groups[group].sites.push_back(std::move(bank));
     }
   }
@@ -96,6 +99,20 @@ class BlockPlanner {
   }
 
  private:
+  /// Linears that read one input share one A, and with it whether its directions are gated.
+  void set_gated(const std::string& name, const std::string& site, adapters::GroupBank& group,
+                 bool is_gated) const {
+    if (!group.sites.empty() && group.rank_gated != is_gated) {
+      throw base::UsageError(base::text(
+          "configuration adapter.", name, ": site ", site, " of layer ", layer_,
+          is_gated ? " has rank gates, but " : " has no rank gates, but ", group.sites[0].site,
+          " of adapter.", group.sites[0].adapter, is_gated ? " has none" : " has",
+          ": they read the same input, expected rank_gate for "
+          "both or for neither"));
+    }
+    group.rank_gated = is_gated;
+  }
+
   void set_rank_gate(const std::string& name, const AdapterConfig& config) {
     const auto& kind = named(plan_.rank_gates, "rank_gate", config.rank_gate, name).kind;
     if (!block_.rank_kind.empty() && block_.rank_kind != kind) {
@@ -138,7 +155,7 @@ class BlockPlanner {
   const LayerWeights& weights_;
   std::int64_t layer_;
   BlockAdapters block_;
-  std::set<std::size_t> taken_;
+  std::map<std::size_t, std::string> taken_;  ///< position of a site -> its adapter
   std::map<std::pair<std::size_t, std::string>, std::size_t> routers_of_site_;
 };
 

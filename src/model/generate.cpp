@@ -154,10 +154,12 @@ void Generator::check(const Prompts& prompts) const {
           base::text("generating: prompt ", d, " has no token, expected at least one"));
     }
     if (length + config_.tokens > architecture.max_positions) {
-      throw base::ContentError(
+      const auto sentence =
           base::text("generating: prompt ", d, " has ", length, " tokens and ", config_.tokens,
                      " more were asked for, expected at most the ", architecture.max_positions,
-                     " positions of the model together"));
+                     " positions of the model together");
+      if (length >= architecture.max_positions) throw base::ContentError(sentence);
+      throw base::UsageError(sentence);  // fewer would do
     }
     for (const auto token : prompts[d]) {
       if (token < 0 || token >= architecture.vocabulary) {

@@ -53,8 +53,9 @@ class Generator {
   /// One batch. Draws are keyed by (seed, number of the prompt, position), the first prompt having
   /// number `first`: the same texts however prompts are dealt to batches. `spans`: see
   /// pack_sequences. `on_token` is told of every token at once, with its sequence of this batch.
-  /// Throws ContentError for a prompt that is empty, holds an id the model does not have or leaves
-  /// no room for the tokens asked for; MachineError as choose_token.
+  /// Throws ContentError for a prompt that is empty, too long or holds an id the model does not
+  /// have, UsageError where it leaves no room for the tokens asked for; MachineError as
+  /// choose_token.
   [[nodiscard]] std::vector<Result> run(
       const Prompts& prompts, const Spans& spans,
       const std::function<void(std::size_t sequence, std::int32_t token)>& on_token = {},

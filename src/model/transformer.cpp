@@ -1,5 +1,9 @@
 #include "src/model/transformer.h"
 
+#include <algorithm>
+
+#include "src/base/error.h"
+#include "src/base/text.h"
 #include "src/model/adapt.h"
 #include "src/ops/linear_cross_entropy.h"
 #include "src/ops/norm.h"
@@ -29,7 +33,27 @@ PackOptions Transformer::pack_options() const {
   return {base_->inverse_frequency, base_->embedding_VD.options(), pooled_gates_};
 }
 
+void Transformer::check(const data::PackedRow& row) const {
+  const auto& architecture = base_->architecture;
+  for (std::size_t d = 0; d + 1 < row.document_begin.size(); ++d) {
+    const auto begin = row.document_begin[d];
+    const auto end = row.document_begin[d + 1];
+    if (end - begin > architecture.max_positions) {
+      throw base::ContentError(base::text(row.where[d], ": the document has ", end - begin,
+                                          " tokens, expected at most the ",
+                                          architecture.max_positions, " positions of the model"));
+    }
+    const auto highest = std::max_element(row.token_T.begin() + begin, row.token_T.begin() + end);
+    if (begin < end && *highest >= architecture.vocabulary) {
+      throw base::ContentError(base::text(row.where[d], ": it holds token ", *highest,
+                                          ", expected below the ", architecture.vocabulary,
+                                          " rows of the model's embedding"));
+    }
+  }
+}
+
 PackedRows Transformer::pack(const data::PackedRow& row) const {
+  check(row);
   return model::pack(row, pack_options());
 }
 

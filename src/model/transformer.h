@@ -39,6 +39,8 @@ class Transformer {
   /// two adapters on one linear, or gates that do not fit their experts.
   void adapt(const AdapterPlan& plan, std::uint64_t seed);
 
+  /// Throws ContentError "file:line: ..." for a document longer than the model's positions, with a
+  /// token outside its embedding, or in which a gate of scope span has no token to read.
   [[nodiscard]] PackedRows pack(const data::PackedRow& row) const;
   /// As model::pack_sequences.
   [[nodiscard]] PackedRows pack_sequences(
@@ -67,6 +69,7 @@ class Transformer {
 
  private:
   [[nodiscard]] PackOptions pack_options() const;
+  void check(const data::PackedRow& row) const;
 
   std::shared_ptr<const BaseModel> base_;
   std::vector<Block> blocks_;

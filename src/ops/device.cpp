@@ -1,9 +1,11 @@
 #include "src/ops/device.h"
 
 #include <ATen/Context.h>
+#include <ATen/Version.h>
 
 #include <cstdlib>
 
+#include "kernels/cpu_level.h"
 #include "kernels/cuda/launch.h"
 #include "src/base/error.h"
 #include "src/base/text.h"
@@ -42,6 +44,10 @@ at::Device choose_device(const std::string& name, int process, const std::string
   repeat_bit_for_bit();
   const auto gpus = static_cast<int>(at::getNumGPUs());
   return {at::kCUDA, static_cast<c10::DeviceIndex>(process % gpus)};
+}
+
+std::string cpu_instructions() {
+  return base::text(kernels::name_of(kernels::cpu_level()), ", torch ", at::get_cpu_capability());
 }
 
 std::string describe_device(const std::string& name, at::Device device) {

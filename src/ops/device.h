@@ -18,4 +18,7 @@ namespace dfmoa::ops {
 /// For the log: "the CPU (auto: no GPU that this program can use)", "the CPU", "cuda:0".
 [[nodiscard]] std::string describe_device(const std::string& name, at::Device device);
 
+/// For the comparison of two runs' last bits: our kernels' level and torch's, "avx2, torch AVX2".
+[[nodiscard]] std::string cpu_instructions();
+
 }  // namespace dfmoa::ops

@@ -23,9 +23,9 @@ void TrainConfig::fields(base::FieldList& list) {
       .one_of({"exact", "lag_one"});
   list.add("optimizer", optimizer, "adamw or sgd").one_of({"adamw", "sgd"});
   list.add("learning_rate", learning_rate, "peak rate of the adapters").range(0, 10);
-  list.add("beta1", beta1, "AdamW").range(0, 1);
-  list.add("beta2", beta2, "AdamW").range(0, 1);
-  list.add("epsilon", epsilon, "AdamW").range(0, 1);
+  list.add("beta1", beta1, "AdamW").range(0, 0.999999);
+  list.add("beta2", beta2, "AdamW").range(0, 0.999999);
+  list.add("epsilon", epsilon, "AdamW; at 0 a gradient of 0 would be 0 / 0").range(1e-30, 1);
   list.add("weight_decay", weight_decay, "of the adapters, decoupled").range(0, 10);
   list.add("clip", clip, "largest global gradient norm; 0: never clipped").range(0, 1e9);
   list.add("warmup", warmup, "steps of linear warm-up; -1: 3 % of the steps").range(-1, 1e12);
@@ -43,6 +43,9 @@ std::int64_t TrainConfig::warmup_steps() const {
 void LogConfig::fields(base::FieldList& list) {
   list.add("every", every, "steps between two lines of metrics").range(1, 1e9);
   list.add("tensorboard", tensorboard, "also write TensorBoard events");
+  list.add("peak_tflops", peak_tflops,
+           "TFLOP/s that a process could reach at best; with it throughput/mfu is written; 0: not")
+      .range(0, 1e9);
 }
 
 void ParallelConfig::fields(base::FieldList& list) {
@@ -85,6 +88,9 @@ std::string keys_text() {
 }
 
 void RunConfig::set(const std::string& key, const std::string& value) {
+  if (value.find_first_of("\r\n") != std::string::npos) {
+    throw base::UsageError("configuration key " + key + ": its value has more than one line");
+  }
   const auto dot = key.rfind('.');
   if (dot == std::string::npos) {
     std::string hint = "train.steps";
@@ -164,6 +170,12 @@ void RunConfig::validate() const {
   }
   refuse_unnamed("router", "router", plan.routers, routers);
   refuse_unnamed("rank", "rank_gate", plan.rank_gates, rank_gates);
+  for (const auto& [name, router] : plan.routers) {
+    if (router.scope != "span" || data.long_documents != "split") continue;
+    throw base::UsageError(base::text("data.long = split does not go with router.", name,
+                                      ".scope = span: a later piece has no prompt to read, "
+                                      "expected truncate or error"));
+  }
   const auto every = train.evaluate_every;
   if (every > 0 && data.eval.empty()) {
     throw base::UsageError(
@@ -184,7 +196,8 @@ bool RunConfig::is_free(const std::string& key) {
   const auto section = key.substr(0, key.find('.'));
   return section == "parallel" || section == "log" || section == "checkpoint" ||
          key == "model.path" || key == "data.train" || key == "data.eval" ||
-         key == "train.memory" || key == "train.device" || key == "train.evaluate_every";
+         key == "data.index_dir" || key == "train.memory" || key == "train.device" ||
+         key == "train.evaluate_every";
 }
 
 }  // namespace dfmoa::train

@@ -45,6 +45,7 @@ struct TrainConfig {
 struct LogConfig {
   std::int64_t every = 1;
   bool tensorboard = true;
+  double peak_tflops = 0;
 
   void fields(base::FieldList& list);
 };

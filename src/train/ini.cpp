@@ -1,30 +1,46 @@
 #include "src/train/ini.h"
 
-#include <boost/program_options/options_description.hpp>
-#include <boost/program_options/parsers.hpp>
+#include <set>
 #include <sstream>
 
 #include "src/base/error.h"
 #include "src/base/file.h"
+#include "src/base/text.h"
 
 namespace dfmoa::train {
+namespace {
 
-namespace options = boost::program_options;
+/// One line: nothing, a [section], or a key that `config` takes.
+void read_line(const std::string& line, std::string& section, std::set<std::string>& seen,
+               RunConfig& config) {
+  if (line.empty() || line.front() == '#' || line.front() == ';') return;
+  if (line.front() == '[' && line.back() == ']') {
+    section = base::trim(line.substr(1, line.size() - 2));
+    return;
+  }
+  const auto equals = line.find('=');
+  if (equals == std::string::npos) {
+    throw base::UsageError("'" + line + "': expected [section], key = value or # a comment");
+  }
+  const auto name = base::trim(line.substr(0, equals));
+  const auto key = section.empty() ? name : section + "." + name;
+  if (!seen.insert(key).second) throw base::UsageError(key + " is given a second time");
+  config.set(key, base::trim(line.substr(equals + 1)));
+}
+
+}  // namespace
 
 void read_ini_text(const std::string& text, const std::string& where, RunConfig& config) {
-  options::basic_parsed_options<char> parsed(nullptr);
-  try {
-    std::istringstream stream(text);
-    parsed = options::parse_config_file(stream, options::options_description(),
-                                        /*allow_unregistered=*/true);
-  } catch (const options::error& error) {
-    throw base::UsageError(where + ": " + error.what());
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+  std::istringstream lines(text.starts_with(kByteOrderMark) ? text.substr(3) : text);
+  std::string section;
+  std::set<std::string> seen;
+  std::int64_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    base::with_context(base::text(where, ":", number),
+                       [&] { read_line(base::trim(line), section, seen, config); });
   }
-  base::with_context(where, [&] {
-    for (const auto& option : parsed.options) {
-      config.set(option.string_key, option.value.empty() ? std::string() : option.value.front());
-    }
-  });
 }
 
 void read_ini(const std::filesystem::path& path, RunConfig& config) {

@@ -17,7 +17,8 @@ using Figures = std::map<std::string, double>;
 
 class Metrics {
  public:
-  /// Appends to run_folder/metrics.jsonl. Throws MachineError if it cannot be opened.
+  /// Appends to run_folder/metrics.jsonl, after its last whole line. Throws MachineError if it
+  /// cannot be opened.
   Metrics(const std::filesystem::path& run_folder, bool tensorboard);
 
   /// Writes every figure and flushes. Throws MachineError naming the file.

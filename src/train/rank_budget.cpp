@@ -44,14 +44,21 @@ RankBudget::RankBudget(const model::AdapterPlan& plan, std::int64_t steps) {
                                       ".cut = ", config_->cut,
                                       ": expected at least start = ", config_->start));
   }
+  if (config_->budget > 0 && config_->budget < 1) {
+    throw base::UsageError(base::text("configuration rank.", *names.begin(),
+                                      ".budget = ", config_->budget,
+                                      ": expected 0 (no limit) or at least 1 direction"));
+  }
   start_ = static_cast<std::int64_t>(config_->start * static_cast<double>(steps));
   cut_ = static_cast<std::int64_t>(config_->cut * static_cast<double>(steps));
+  cut_ = std::min(cut_, std::max<std::int64_t>(steps - 1, 0));  // cut = 1: before the last step
   lambda_ = config_->kind == "hard_concrete" && config_->budget > 0 ? 0.0 : config_->strength;
 }
 
 model::RankPhase RankBudget::phase(std::int64_t step) const {
-  if (!config_ || config_->kind != "hard_concrete" || step >= cut_)
+  if (!config_ || config_->kind != "hard_concrete" || was_cut_ || step >= cut_) {
     return model::RankPhase::settled;
+  }
   return step < start_ ? model::RankPhase::held : model::RankPhase::noisy;
 }
 
@@ -63,22 +70,12 @@ double RankBudget::learning_rate() const {
 
 bool RankBudget::penalises(std::int64_t step) const {
   if (!config_ || config_->kind == "norm") return false;
-  return config_->kind == "literal" || (step >= start_ && step < cut_);
+  return config_->kind == "literal" || (step >= start_ && step < cut_ && !was_cut_);
 }
 
-double RankBudget::penalty(const model::Transformer& model, const RankCount& rank,
-                           std::int64_t step) const {
+double RankBudget::penalty(const RankCount& rank, std::int64_t step) const {
   if (!penalises(step)) return 0;
-  if (config_->kind == "literal") {
-    std::vector<at::Tensor> means;
-    for_each_group(model, [&](const auto& block, const auto& group, std::size_t) {
-      for (const auto& site : group.sites) {
-        const auto m = logits_of(block, group).detach().narrow(0, site.first, site.directions());
-        means.push_back(m.abs().mean());
-      }
-    });
-    return lambda_ * at::stack(means).sum(at::kDouble).item<double>();
-  }
+  if (config_->kind == "literal") return lambda_ * rank.mean_logit;
   const double excess =
       config_->budget > 0 ? std::max(rank.expected - config_->budget, 0.0) : rank.expected;
   return lambda_ * excess / static_cast<double>(std::max<std::int64_t>(rank.total, 1));
@@ -90,12 +87,13 @@ void RankBudget::add_gradient(model::Transformer& model, std::int64_t step) cons
   const auto total = static_cast<double>(total_rank(model));
   at::Tensor exceeded;  // 1 above the budget, else 0: decided where the gates are
   if (config_->kind == "hard_concrete" && config_->budget > 0) {
-    exceeded = expected_rank(model) > config_->budget;
+    exceeded = rank_figures(model)[1] > config_->budget;
   }
   for_each_group(model, [&](auto& block, const auto& group, std::size_t) {
     if (!group.rank_gated) return;
     auto& parameters = block.parameters();
-    auto gradient_N = parameters.gradient(parameters.index_of(group.name + "/logit"));
+    const auto index = parameters.index_of(group.name + "/logit");
+    auto gradient_N = parameters.gradient(index);
     const auto& m = logits_of(block, group);
     if (config_->kind == "hard_concrete") {
       const auto p = adapters::alive_probability(m);
@@ -111,15 +109,15 @@ void RankBudget::add_gradient(model::Transformer& model, std::int64_t step) cons
   });
 }
 
-void RankBudget::dual_step(const model::Transformer& model, std::int64_t step) {
+void RankBudget::dual_step(const RankCount& rank, std::int64_t step) {
   if (!penalises(step) || config_->kind != "hard_concrete" || config_->budget <= 0) return;
   const double rate = 4.0 / static_cast<double>(std::max<std::int64_t>(cut_ - start_, 1));
-  const double excess = (count_rank(model).expected - config_->budget) / config_->budget;
+  const double excess = (rank.expected - config_->budget) / config_->budget;
   lambda_ = std::max(0.0, lambda_ + rate * excess);
 }
 
 bool RankBudget::cuts_at(std::int64_t step) const {
-  return config_ && config_->kind != "literal" && step == cut_;
+  return config_ && config_->kind != "literal" && !was_cut_ && step >= cut_;
 }
 
 namespace {
@@ -137,9 +135,14 @@ at::Tensor row_norms(const at::Tensor& matrix) {
   return at::linalg_vector_norm(matrix, 2, at::IntArrayRef{1}).to(at::kCPU, at::kDouble);
 }
 
-/// Open directions of one group. Returns how many there are, open or not.
+/// Where the sites of a model's adapters without a rank gate keep all they have.
+using Fixed = std::vector<Candidate>;
+
+/// Open directions of one group's sites with a rank gate; all of its other sites go to `fixed`.
+/// Returns how many the former have, open or not.
 std::int64_t collect(const model::Block& block, const GroupBank& group, std::size_t number,
-                     std::vector<Candidate>& candidates) {
+                     std::vector<Candidate>& candidates, Fixed& fixed) {
+  std::int64_t count = 0;
   const auto a_norm_N = row_norms(block.parameters().leaf(group.name + "/A"));
   at::Tensor z_N;
   at::Tensor p_N;
@@ -149,6 +152,14 @@ std::int64_t collect(const model::Block& block, const GroupBank& group, std::siz
   }
   for (std::size_t s = 0; s < group.sites.size(); ++s) {
     const auto& site = group.sites[s];
+    const auto layer = static_cast<std::size_t>(block.layer());
+    if (site.rank_gate.empty()) {
+      for (std::int64_t n = 0; n < site.directions(); ++n) {
+        fixed.push_back({1.0, 0.0, 0, layer, number, s, n});
+      }
+      continue;
+    }
+    count += site.directions();
     const auto b_norm_N = row_norms(block.parameters().leaf(group.name + "/" + site.site + "/b"));
     for (std::int64_t n = 0; n < site.directions(); ++n) {
       const auto row = site.first + n;
@@ -156,11 +167,10 @@ std::int64_t collect(const model::Block& block, const GroupBank& group, std::siz
       const double p = p_N.defined() ? p_N[row].item<double>() : 1.0;
       candidates.push_back({std::round(p * 1000) / 1000,
                             a_norm_N[row].item<double>() * b_norm_N[n].item<double>(),
-                            site.direction_id_N[static_cast<std::size_t>(n)],
-                            static_cast<std::size_t>(block.layer()), number, s, n});
+                            site.direction_id_N[static_cast<std::size_t>(n)], layer, number, s, n});
     }
   }
-  return group.directions();
+  return count;
 }
 
 /// Restricts every adapted block to the candidates that are left.
@@ -183,12 +193,14 @@ void keep_candidates(model::Transformer& model, const std::vector<Candidate>& ca
 
 }  // namespace
 
-CutReport RankBudget::cut(model::Transformer& model) const {
+CutReport RankBudget::cut(model::Transformer& model) {
   const at::NoGradGuard no_grad;
+  was_cut_ = true;
   std::vector<Candidate> candidates;
+  Fixed fixed;
   CutReport report;
   for_each_group(model, [&](const auto& block, const auto& group, std::size_t number) {
-    report.before += collect(block, group, number, candidates);
+    report.before += collect(block, group, number, candidates, fixed);
   });
   std::stable_sort(candidates.begin(), candidates.end(), [](const auto& x, const auto& y) {
     return std::tie(y.probability, y.norm, x.id) < std::tie(x.probability, x.norm, y.id);
@@ -197,12 +209,23 @@ CutReport RankBudget::cut(model::Transformer& model) const {
       config_->budget > 0 ? static_cast<std::size_t>(config_->budget) : candidates.size();
   candidates.resize(std::min(limit, candidates.size()));
   report.after = static_cast<std::int64_t>(candidates.size());
+  candidates.insert(candidates.end(), fixed.begin(), fixed.end());
   keep_candidates(model, candidates);
+  for_each_group(model, [](auto& block, const auto& group, std::size_t) {
+    auto& parameters = block.parameters();
+    if (group.rank_gated) parameters.moment1(parameters.index_of(group.name + "/logit")).zero_();
+  });
   return report;
 }
 
 void RankBudget::list(base::StateTree& tree) {
   tree.add({"rank/lambda", base::DType::f64, {1}, &lambda_, 0});
+  tree.set("rank/was_cut", std::int64_t{was_cut_ ? 1 : 0});
+}
+
+void RankBudget::resume(const base::StateTree& saved, std::int64_t step) {
+  was_cut_ = saved.values().contains("rank/was_cut") ? saved.integer("rank/was_cut") == 1
+                                                     : config_ && step > cut_;
 }
 
 }  // namespace dfmoa::train

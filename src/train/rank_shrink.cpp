@@ -13,43 +13,25 @@ at::Tensor evaluation_gates(const model::Block& block, const adapters::GroupBank
 
 namespace {
 
-/// [active, expected] as (2) fp64 where the gates are: one element per group is summed there.
-at::Tensor open_and_expected(const model::Transformer& model) {
-  const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> open;
-  std::vector<at::Tensor> expected;
-  double ungated = 0;
-  for (const auto& block : model.blocks()) {
-    for (const auto& group : block.adapters().groups) {
-      const auto z_N = evaluation_gates(block, group);
-      if (!z_N.defined()) {
-        ungated += static_cast<double>(group.directions());
-        continue;
-      }
-      open.push_back((z_N > 0).sum().to(at::kDouble));
-      const bool noisy = block.adapters().rank_kind == "hard_concrete";
-      expected.push_back(
-          noisy ? adapters::alive_probability(block.parameters().leaf(group.name + "/logit"))
-                      .sum()
-                      .to(at::kDouble)
-                : open.back());
+/// One () fp64 element per group, or per site, each of a model with rank gates.
+struct GateSums {
+  std::vector<at::Tensor> open, expected, mean_logit;
+
+  void add(const model::Block& block, const adapters::GroupBank& group, const at::Tensor& z_N) {
+    const auto logit_N = block.parameters().leaf(group.name + "/logit").detach();
+    open.push_back((z_N > 0).sum().to(at::kDouble));
+    const bool noisy = block.adapters().rank_kind == "hard_concrete";
+    expected.push_back(noisy ? adapters::alive_probability(logit_N).sum().to(at::kDouble)
+                             : open.back());
+    if (noisy) return;
+    for (const auto& site : group.sites) {
+      mean_logit.push_back(
+          logit_N.narrow(0, site.first, site.directions()).abs().mean().to(at::kDouble));
     }
   }
-  if (open.empty()) return at::full({2}, ungated, at::kDouble);
-  return at::stack({at::stack(open).sum(), at::stack(expected).sum()}).add_(ungated);
-}
+};
 
 }  // namespace
-
-RankCount count_rank(const model::Transformer& model) {
-  const auto sums = open_and_expected(model).to(at::kCPU);
-  const auto* values = sums.const_data_ptr<double>();
-  return {total_rank(model), static_cast<std::int64_t>(values[0]), values[1]};
-}
-
-at::Tensor expected_rank(const model::Transformer& model) {
-  return open_and_expected(model)[1];
-}
 
 std::int64_t total_rank(const model::Transformer& model) {
   std::int64_t total = 0;
@@ -57,6 +39,40 @@ std::int64_t total_rank(const model::Transformer& model) {
     for (const auto& group : block.adapters().groups) total += group.directions();
   }
   return total;
+}
+
+at::Tensor rank_figures(const model::Transformer& model) {
+  const at::NoGradGuard no_grad;
+  const auto options =
+      at::TensorOptions().dtype(at::kDouble).device(model.base().embedding_VD.device());
+  GateSums sums;
+  double ungated = 0;
+  for (const auto& block : model.blocks()) {
+    for (const auto& group : block.adapters().groups) {
+      const auto z_N = evaluation_gates(block, group);
+      if (z_N.defined()) {
+        sums.add(block, group, z_N);
+      } else {
+        ungated += static_cast<double>(group.directions());
+      }
+    }
+  }
+  const auto sum_of = [&](const std::vector<at::Tensor>& parts) {
+    return parts.empty() ? at::zeros({}, options) : at::stack(parts).sum();
+  };
+  return at::stack(
+      {sum_of(sums.open) + ungated, sum_of(sums.expected) + ungated, sum_of(sums.mean_logit)});
+}
+
+RankCount rank_count(const model::Transformer& model,
+                     std::span<const double, kRankFigures> figures) {
+  return {total_rank(model), static_cast<std::int64_t>(figures[0]), figures[1], figures[2]};
+}
+
+RankCount count_rank(const model::Transformer& model) {
+  const auto read = rank_figures(model).to(at::kCPU);
+  return rank_count(
+      model, std::span<const double, kRankFigures>(read.const_data_ptr<double>(), kRankFigures));
 }
 
 void keep_directions(model::Block& block,

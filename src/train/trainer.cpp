@@ -52,6 +52,7 @@ RunReport Trainer::run(const RunOptions& options) {
                    ", before the first step of this start: there is nothing new to save"));
   }
   RunReport report;
+  report.ce = ce_;
   while (step_ < last && !report.stopped) {
     base::with_context(base::text("step ", step_ + 1), [&] { one_step(options, report); });
     const auto every = config_.checkpoint.every;
@@ -75,7 +76,9 @@ RunReport Trainer::run(const RunOptions& options) {
 
 void Trainer::one_step(const RunOptions& options, RunReport& report) {
   const auto begin = std::chrono::steady_clock::now();
+  const double communicated = comm_.recorder().seconds();
   const auto rows = loader_.next_step();
+  const double loading = seconds_since(begin);
   if (loader_.cursor().skipped > skipped_lines_) {
     skipped_lines_ = loader_.cursor().skipped;
     log_.info(base::text(skipped_lines_,
@@ -88,33 +91,33 @@ void Trainer::one_step(const RunOptions& options, RunReport& report) {
                            rank_budget_.phase(step_)};
   auto result = step.run(rows, key, last_statistics_);
   rank_budget_.add_gradient(model_, step_);
-  const auto verdict = vote(result.ce_sum, squared_gradient_norm(model_.blocks()),
-                            options.stop != nullptr && options.stop->load());
-  const double norm = verdict.gradient_norm;
+  const auto verdict = vote(result.ce_sum, options.stop != nullptr && options.stop->load());
   if (!verdict.finite) {
     throw base::MachineError(base::text("the loss or a gradient is not finite (gradient norm ",
-                                        norm,
+                                        verdict.gradient_norm,
                                         "); the last checkpoint is untouched: a lower "
                                         "train.learning_rate or train.clip may help"));
   }
-  update(result, norm);
+  update(result, verdict);
   last_statistics_ = result.statistics;
   std::int64_t tokens = 0;
   for (const auto& row : rows) tokens += row.tokens();
   tokens_seen_ += tokens;
   step_ += 1;
   const double seconds = seconds_since(begin);
-  report.ce = verdict.ce_sum / result.n_loss;
+  report.ce = ce_ = verdict.ce_sum / result.n_loss;
   report.tokens_per_s = static_cast<double>(tokens) / seconds;
   report.stopped = verdict.stop;
   if (metrics_ && step_ % config_.log.every == 0) {
-    const auto all = figures(result, report.ce, norm, seconds, tokens);
+    const auto all = figures(result, verdict,
+                             {tokens, seconds, loading, comm_.recorder().seconds() - communicated});
     metrics_->write(step_, all);
     tell(all, seconds);
   }
 }
 
-void Trainer::update(const StepResult& result, double norm) {
+void Trainer::update(const StepResult& result, const Vote& verdict) {
+  const double norm = verdict.gradient_norm;
   if (config_.train.clip > 0 && norm > config_.train.clip) {
     scale_gradients(model_.blocks(), config_.train.clip / norm);
   }
@@ -131,15 +134,17 @@ void Trainer::update(const StepResult& result, double norm) {
       at += size;
     }
   }
-  rank_budget_.dual_step(model_, step_);
+  rank_budget_.dual_step(verdict.rank, step_);
 }
 
-Trainer::Vote Trainer::vote(const at::Tensor& ce_sum_of_process, const at::Tensor& squared_norm,
-                            bool stop) {
-  // All that the host must know of forward and backward, in one read.
-  const auto read = at::stack({ce_sum_of_process, squared_norm}).to(at::kCPU);
-  double ce_sum = read.const_data_ptr<double>()[0];
-  const double norm = std::sqrt(read.const_data_ptr<double>()[1]);
+Trainer::Vote Trainer::vote(const at::Tensor& ce_sum_of_process, bool stop) {
+  // All that the host must know of forward, backward and gates, in one read.
+  const auto sums = at::stack({ce_sum_of_process, squared_gradient_norm(model_.blocks())});
+  const auto read = at::cat({sums, rank_figures(model_)}).to(at::kCPU);
+  const std::span<const double, 2 + kRankFigures> values(read.const_data_ptr<double>(),
+                                                         2 + kRankFigures);
+  double ce_sum = values[0];
+  const double norm = std::sqrt(values[1]);
   const bool finite = std::isfinite(norm) && std::isfinite(ce_sum);
   comm_.all_reduce(&ce_sum, 1, base::DType::f64, comm::Op::sum, "C3");
   const auto hash = comm_.recorder().hash();
@@ -148,7 +153,8 @@ Trainer::Vote Trainer::vote(const at::Tensor& ce_sum_of_process, const at::Tenso
   if (flags[2] != -flags[3]) {
     throw base::MachineError("the processes issued different collectives in this step");
   }
-  return {ce_sum, norm, flags[0] == 0, flags[1] == 1};
+  return {ce_sum, norm, rank_count(model_, values.last<kRankFigures>()), flags[0] == 0,
+          flags[1] == 1};
 }
 
 void Trainer::cut_rank(std::span<const data::PackedRow> rows) {
@@ -167,6 +173,13 @@ void Trainer::cut_rank(std::span<const data::PackedRow> rows) {
     }
   }
   log_.info(sentence);
+  if (static_cast<double>(report.after) < 0.5 * rank_budget_.budget() &&
+      static_cast<double>(report.before) >= rank_budget_.budget()) {
+    log_.warn(base::text("the cut leaves ", report.after, " directions, far below the budget of ",
+                         rank_budget_.budget(),
+                         ": the gates closed together, none was worth more than another; a lower "
+                         "learning rate of the rank gates or a longer run may tell them apart"));
+  }
 }
 
 void Trainer::evaluate(bool is_saved) {
@@ -180,58 +193,6 @@ void Trainer::evaluate(bool is_saved) {
   for (const auto& [task, ce] : found.ce_of_task) figures["eval/loss/" + task] = ce;
   if (metrics_) metrics_->write(step_, figures);
   log_.info(base::text("step ", step_, ": held-out ce ", found.ce));
-}
-
-Figures Trainer::figures(const StepResult& result, double ce, double norm, double seconds,
-                         std::int64_t tokens) const {
-  const auto rank = count_rank(model_);
-  Figures all{
-      {"train/ce", ce},
-      {"train/loss", ce + result.balance + rank_budget_.penalty(model_, rank, step_ - 1)},
-      {"train/grad_norm", norm},
-      {"train/learning_rate", config_.train.learning_rate * rate_share(config_.train, step_ - 1)},
-      {"throughput/tokens_per_s", static_cast<double>(tokens) / seconds},
-      {"memory/peak_bytes", static_cast<double>(peak_memory_bytes())},
-      {"rank/model/active", static_cast<double>(rank.active)},
-      {"rank/model/expected", rank.expected},
-      {"rank/model/total", static_cast<double>(rank.total)}};
-  double cv = 0;
-  double routers = 0;
-  for (std::size_t layer = 0; layer < result.statistics.size(); ++layer) {
-    std::size_t at = 0;
-    const auto& block = model_.blocks()[layer].adapters();
-    for (std::size_t r = 0; r < block.routers.size(); ++r) {
-      const gates::StatisticsLayout layout{block.routers[r].experts};
-      const auto size = static_cast<std::size_t>(layout.size());
-      const auto load =
-          gates::load_figures(std::span(result.statistics[layer]).subspan(at, size), layout);
-      const auto name = base::text(layer, "/", block.routers[r].name);
-      all["router/" + name + "/load_cv"] = load.load_cv;
-      all["router/" + name + "/dead_fraction"] = load.dead_fraction;
-      all["router/" + name + "/entropy"] = load.entropy;
-      all["entropy_weight/" + name] = entropy_[layer][r].lambda();
-      cv += load.load_cv;
-      routers += 1;
-      at += size;
-    }
-  }
-  if (routers > 0) all["router/mean_load_cv"] = cv / routers;
-  return all;
-}
-
-void Trainer::tell(const Figures& figures, double seconds_per_step) {
-  const auto number = [&](const std::string& key, const char* form) {
-    char buffer[32];
-    std::snprintf(buffer, sizeof(buffer), form, figures.contains(key) ? figures.at(key) : 0.0);
-    return std::string(buffer);
-  };
-  const auto left = static_cast<std::int64_t>(seconds_per_step *
-                                              static_cast<double>(config_.train.steps - step_));
-  log_.info(base::text(
-      "step ", step_, "/", config_.train.steps, "  ce ", number("train/ce", "%.4f"), "  rank ",
-      number("rank/model/active", "%.0f"), "/", number("rank/model/total", "%.0f"), "  load_cv ",
-      number("router/mean_load_cv", "%.2f"), "  ", number("throughput/tokens_per_s", "%.0f"),
-      " tok/s  eta ", left / 60, ":", left % 60 < 10 ? "0" : "", left % 60));
 }
 
 }  // namespace dfmoa::train

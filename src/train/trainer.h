@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -33,8 +34,8 @@ struct RunOptions {
 struct RunReport {
   std::int64_t steps = 0;
   std::int64_t tokens_seen = 0;
-  double ce = 0;  ///< nats per token, of the last step
-  double tokens_per_s = 0;
+  double ce = std::nan("");            ///< nats per token, of the last step; NaN before the first
+  double tokens_per_s = std::nan("");  ///< of the last step of this start; NaN if it made none
   std::string parameters_hash;
   std::filesystem::path checkpoint;
   bool stopped = false;  ///< on request, before the last step
@@ -64,24 +65,39 @@ class Trainer {
   struct Vote {
     double ce_sum = 0;  ///< of the world
     double gradient_norm = 0;
+    RankCount rank;  ///< of the gates that this step's gradients belong to
     bool finite = true;
     bool stop = false;
+  };
+  /// Of one step, in this process.
+  struct Cost {
+    std::int64_t tokens = 0;  ///< of the world
+    double seconds = 0;
+    double loading = 0;        ///< seconds of it spent on data
+    double communicating = 0;  ///< seconds of it spent in collectives
   };
   void restore(const checkpoints::Checkpoint& checkpoint, const RunOptions& options);
   /// A resume that sums in another order than the checkpoint's run: said, or refused.
   void compare_sums(const std::string& before) const;
-  void check_configuration(const checkpoints::Checkpoint& checkpoint,
-                           const std::vector<std::string>& allow_change);
+  /// The checkpoint that `options` ask for; nothing for a fresh run.
+  [[nodiscard]] std::optional<checkpoints::Checkpoint> choose_checkpoint(
+      const RunOptions& options) const;
+  void check_configuration(const RunConfig& old, const std::vector<std::string>& allow_change);
+  /// The best checkpoint so far, if it still lies in this folder and was judged by the same files.
+  void restore_best(const base::StateTree& saved, const RunConfig& old,
+                    const std::filesystem::path& folder);
   [[nodiscard]] HostParameters list(base::StateTree& tree);
   void save(const std::filesystem::path& folder);
   void one_step(const RunOptions& options, RunReport& report);
-  void update(const StepResult& result, double norm);
-  [[nodiscard]] Vote vote(const at::Tensor& ce_sum_of_process, const at::Tensor& squared_norm,
-                          bool stop);
+  void update(const StepResult& result, const Vote& verdict);
+  [[nodiscard]] Vote vote(const at::Tensor& ce_sum_of_process, bool stop);
   void evaluate(bool is_saved);
   void cut_rank(std::span<const data::PackedRow> rows);
-  [[nodiscard]] Figures figures(const StepResult& result, double ce, double norm, double seconds,
-                                std::int64_t tokens) const;
+  [[nodiscard]] Figures figures(const StepResult& result, const Vote& verdict,
+                                const Cost& cost) const;
+  void add_router_figures(const StepResult& result, Figures& all) const;
+  /// Open and used directions of every adapted linear: too dear for every step, written at saves.
+  void write_site_figures();
   void tell(const Figures& figures, double seconds_per_step);
 
   const RunConfig& config_;
@@ -97,6 +113,7 @@ class Trainer {
   std::vector<double> lagged_;  ///< last_statistics_ as a checkpoint holds it
   std::int64_t step_ = 0;
   std::int64_t tokens_seen_ = 0;
+  double ce_ = std::nan("");  ///< of the last step
   std::int64_t saved_step_ = -1;
   std::int64_t best_step_ = -1;  ///< of the lowest held-out loss so far
   double best_loss_ = 0;

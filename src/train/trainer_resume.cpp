@@ -2,6 +2,7 @@
 #include "checkpoints/writer.h"
 #include "src/base/error.h"
 #include "src/base/text.h"
+#include "src/ops/device.h"
 #include "src/train/ini.h"
 #include "src/train/state.h"
 #include "src/train/trainer.h"
@@ -15,7 +16,8 @@ std::string order_of_sums(const RunConfig& config, const model::Transformer& mod
   const auto device = model.base().embedding_VD.device().type();
   return base::text("processes ", comm.num_processes(), ", threads ", at::get_num_threads(), ", ",
                     c10::DeviceTypeName(device, /*lower_case=*/true), ", transport ",
-                    config.parallel.transport, ", memory ", config.train.memory);
+                    config.parallel.transport, ", memory ", config.train.memory, ", instructions ",
+                    ops::cpu_instructions());
 }
 
 }  // namespace
@@ -36,6 +38,7 @@ HostParameters Trainer::list(base::StateTree& tree) {
   data::save(loader_.cursor(), tree);
   tree.set("train/step", step_);
   tree.set("train/tokens_seen", tokens_seen_);
+  tree.set("train/ce", ce_);
   tree.set("train/best_step", best_step_);
   tree.set("train/best_loss", best_loss_);
   tree.set("base/hash", model_.base().hash);
@@ -52,22 +55,41 @@ void Trainer::save(const std::filesystem::path& folder) {
                                  config_.checkpoint.retention(best_step_));
   });
   saved_step_ = step_;
+  write_site_figures();
+}
+
+std::optional<checkpoints::Checkpoint> Trainer::choose_checkpoint(const RunOptions& options) const {
+  const auto folder = options.folder / "checkpoints";
+  const auto steps =
+      std::filesystem::exists(folder) ? checkpoints::steps_in(folder) : std::vector<std::int64_t>{};
+  const auto refuse_used = [&](const std::string& why) {
+    throw base::UsageError(base::text(options.folder.string(), " already holds a run (",
+                                      checkpoints::folder_name(steps.back()), ")", why,
+                                      "--run names another folder"));
+  };
+  if (options.resume == "none") {
+    if (!steps.empty()) refuse_used(": --resume auto goes on with it, ");
+    return std::nullopt;
+  }
+  if (options.resume == "auto") {
+    if (steps.empty()) return std::nullopt;
+    return checkpoints::find_newest(folder, log_);
+  }
+  auto named = checkpoints::Checkpoint::open(options.resume);
+  if (steps.empty()) return named;
+  // The newest checkpoint of a folder is the one that auto goes on from: two lines of steps in one
+  // folder would be mixed up.
+  if (!std::filesystem::equivalent(named.folder().parent_path(), folder)) {
+    refuse_used(", and " + options.resume + " is of another: ");
+  }
+  if (steps.back() > named.step()) {
+    refuse_used(base::text(", later than step ", named.step(), " that is to be resumed: "));
+  }
+  return named;
 }
 
 void Trainer::begin(const RunOptions& options) {
-  const auto folder = options.folder / "checkpoints";
-  const bool holds_run = std::filesystem::exists(folder) && !checkpoints::steps_in(folder).empty();
-  if (options.resume == "none" && holds_run) {
-    throw base::UsageError(
-        base::text(options.folder.string(), " already holds a run (",
-                   checkpoints::folder_name(checkpoints::steps_in(folder).back()),
-                   "): --resume auto goes on with it, --run names another folder"));
-  }
-  std::optional<checkpoints::Checkpoint> checkpoint;
-  if (options.resume == "auto" && holds_run) checkpoint = checkpoints::find_newest(folder, log_);
-  if (options.resume != "auto" && options.resume != "none") {
-    checkpoint = checkpoints::Checkpoint::open(options.resume);
-  }
+  const auto checkpoint = choose_checkpoint(options);
   if (checkpoint) {
     base::with_context("resuming from " + checkpoint->folder().string(),
                        [&] { restore(*checkpoint, options); });
@@ -83,18 +105,26 @@ void Trainer::begin(const RunOptions& options) {
 }
 
 void Trainer::restore(const checkpoints::Checkpoint& checkpoint, const RunOptions& options) {
-  check_configuration(checkpoint, options.allow_change);
+  base::StateTree saved;
+  for (const auto& [name, value] : checkpoint.values()) saved.set(name, value);
+  if (saved.text("base/hash") != model_.base().hash) {
+    throw base::ContentError(base::text("the base model differs: its hash is ", model_.base().hash,
+                                        ", the checkpoint was trained on ",
+                                        saved.text("base/hash")));
+  }
+  RunConfig old;
+  read_ini_text(saved.text("run/config"), checkpoint.folder().string(), old);
+  check_configuration(old, options.allow_change);
   match_ranks(model_, checkpoint);
   base::StateTree tree;
   const auto host = list(tree);
   checkpoint.load(tree);
   take_parameters(model_, host);
-  base::StateTree saved;
-  for (const auto& [name, value] : checkpoint.values()) saved.set(name, value);
   step_ = saved.integer("train/step");
   tokens_seen_ = saved.integer("train/tokens_seen");
-  best_step_ = saved.integer("train/best_step");
-  best_loss_ = saved.real("train/best_loss");
+  if (saved.values().contains("train/ce")) ce_ = saved.real("train/ce");
+  rank_budget_.resume(saved, step_);
+  restore_best(saved, old, options.folder / "checkpoints");
   loader_.seek(data::load_cursor(saved));
   skipped_lines_ = loader_.cursor().skipped;
   last_statistics_.clear();
@@ -120,17 +150,17 @@ void Trainer::compare_sums(const std::string& before) const {
                        ": global batch and order unchanged, sums equal to 1e-6, not bitwise"));
 }
 
-void Trainer::check_configuration(const checkpoints::Checkpoint& checkpoint,
+void Trainer::restore_best(const base::StateTree& saved, const RunConfig& old,
+                           const std::filesystem::path& folder) {
+  best_step_ = saved.integer("train/best_step");
+  best_loss_ = saved.real("train/best_loss");
+  const bool is_kept =
+      best_step_ >= 0 && std::filesystem::exists(folder / checkpoints::folder_name(best_step_));
+  if (!is_kept || old.data.eval != config_.data.eval) best_step_ = -1;
+}
+
+void Trainer::check_configuration(const RunConfig& old,
                                   const std::vector<std::string>& allow_change) {
-  base::StateTree saved;
-  for (const auto& [name, value] : checkpoint.values()) saved.set(name, value);
-  if (saved.text("base/hash") != model_.base().hash) {
-    throw base::ContentError(base::text("the base model differs: its hash is ", model_.base().hash,
-                                        ", the checkpoint was trained on ",
-                                        saved.text("base/hash")));
-  }
-  RunConfig old;
-  read_ini_text(saved.text("run/config"), checkpoint.folder().string(), old);
   std::map<std::string, std::pair<std::string, std::string>> values;  // key -> before, now
   for (const auto& [key, value] : old.resolved()) values[key] = {value, "(absent)"};
   for (const auto& [key, value] : config_.resolved()) {

@@ -63,33 +63,6 @@ TEST(HardConcrete, gradient_to_the_logits_is_the_slope) {
   EXPECT_LT(distance(grad, slope), 1e-8);
 }
 
-/// Why sigmoid(m) with a penalty on |m| prunes nothing: its fixed point is m = 0, z = 1/2.
-TEST(LiteralGate, l1_on_logits_pulls_every_gate_to_one_half) {
-  const auto logit_N = reals({2.4, 0.7, -0.4, -3}).requires_grad_();
-  for (int step = 0; step < 1000; ++step) {
-    const auto slope = tests::gradients({logit_N.abs().mean()}, {}, {logit_N})[0];
-    logit_N.detach().sub_(slope * 0.02);
-  }
-  const auto z = at::sigmoid(logit_N);
-  EXPECT_LT(distance(z, at::full({4}, 0.5, at::kDouble)), 2e-3);
-  EXPECT_EQ((hard_concrete(reals({-3})) > 0).sum().item<std::int64_t>(), 0);
-}
-
-/// Nor is L1 on z = sigmoid(m) a cure: z / c with A c is the same layer at a c-th of the penalty.
-/// The penalty of hard_concrete counts open gates and knows no such scale.
-TEST(LiteralGate, l1_on_gates_is_rescaled_away) {
-  const auto z_N = at::sigmoid(reals({2.4, 0.7, -0.4, -3}));
-  const auto a_ND = normal({4, 5}, 1);
-  const auto b_NF = normal({4, 3}, 2);
-  const auto layer = [&](const at::Tensor& z, const at::Tensor& a) {
-    return at::matmul((b_NF * z.unsqueeze(1)).t(), a);
-  };
-  EXPECT_LT(distance(layer(z_N / 100, a_ND * 100), layer(z_N, a_ND)), 1e-13);
-  const auto small_N = at::logit(z_N / 100);
-  EXPECT_LT(at::sigmoid(small_N).sum().item<double>(), 0.011 * z_N.sum().item<double>());
-  EXPECT_GT((at::sigmoid(small_N) > 0).sum().item<std::int64_t>(), 3) << "and nothing is pruned";
-}
-
 TEST(GateNoise, is_named_by_document_and_direction_whatever_their_order) {
   const NoiseKey key{1, 2, 3, base::key_word("q")};
   const auto u_ZN = gate_noise(key, {10, 20, 30}, {0, 1, 5, 7});

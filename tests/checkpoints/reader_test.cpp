@@ -124,10 +124,15 @@ TEST_F(Reader, a_dataset_that_the_manifest_does_not_list_is_named) {
   EXPECT_TRUE(says(refusal(), "the manifest does not list dataset stowaway"));
 }
 
+TEST_F(Reader, an_older_minor_version_is_read) {
+  edit_manifest(step_, "\"1.1\"", "\"1.0\"");
+  EXPECT_EQ(Checkpoint::open(step_).format(), "1.0");
+}
+
 TEST_F(Reader, a_newer_format_is_refused_and_both_versions_named) {
-  edit_manifest(step_, "\"1.0\"", "\"1.1\"");
-  EXPECT_TRUE(says(refusal(), "format version 1.1, this program reads up to 1.0"));
-  edit_manifest(step_, "\"1.1\"", "\"2.0\"");
+  edit_manifest(step_, "\"1.1\"", "\"1.2\"");
+  EXPECT_TRUE(says(refusal(), "format version 1.2, this program reads up to 1.1"));
+  edit_manifest(step_, "\"1.2\"", "\"2.0\"");
   EXPECT_TRUE(says(refusal(), "format version 2.0"));
   edit_manifest(step_, "\"2.0\"", "\"two\"");
   EXPECT_TRUE(says(refusal(), "format version two"));

@@ -172,6 +172,19 @@ TEST_F(LoaderTest, document_of_100000_tokens_is_an_error_a_beginning_or_pieces) 
   EXPECT_EQ(loss_tokens, 99'999 + 3) << "every target but the first token of each document";
 }
 
+TEST_F(LoaderTest, no_document_is_longer_than_the_positions_of_the_model) {
+  config_.train = {write_texts("a.jsonl", {3, 39})};  // and the end token each
+  config_.order = "file";
+  const LoaderShape shape{.micro_batches = 2, .tokens = 100, .positions = 16};
+  const auto sentence = sentence_of<base::ContentError>([&] { (void)loader(shape).next_step(); });
+  EXPECT_TRUE(contains(sentence,
+                       "a.jsonl:2: the document has 40 tokens, expected at most 16 (the "
+                       "positions of the model)"))
+      << sentence;
+  config_.long_documents = "split";
+  EXPECT_EQ(lengths(loader(shape).next_step()[0]), (Numbers{4, 16, 16, 8, 4, 16, 16, 8, 4}));
+}
+
 TEST_F(LoaderTest, step_without_a_loss_bearing_token_is_found) {
   config_.long_documents = "truncate";
   config_.train = {write("a.jsonl", R"({"prompt": "xyzxyzxyz", "completion": "a"})")};

@@ -55,7 +55,7 @@ def cut(path):
 def make_newer(folder):
     """A manifest of the next version, whole and with the right checksum."""
     path = folder / "manifest.json"
-    rest = path.read_bytes().split(b"\n", 1)[1].replace(b'"format_version": "1.0"',
+    rest = path.read_bytes().split(b"\n", 1)[1].replace(b'"format_version": "1.1"',
                                                        b'"format_version": "2.0"')
     assert b'"2.0"' in rest
     path.write_bytes(f'{{"manifest_xxh3_128": "{xxh3_128(rest)}",\n'.encode() + rest)
@@ -75,7 +75,7 @@ DAMAGES = {
         lambda folder: (folder / "checkpoint.h5").unlink(), ["checkpoint.h5 is missing"]),
     "a missing manifest": (
         lambda folder: (folder / "manifest.json").unlink(), ["manifest.json is missing"]),
-    "a newer format": (make_newer, ["format version 2.0", "reads up to 1.0"]),
+    "a newer format": (make_newer, ["format version 2.0", "reads up to 1.1"]),
 }
 
 

@@ -50,7 +50,7 @@ class DemoTable(unittest.TestCase):
         lines = [{"step": step, "time": 0, "key": key, "value": value}
                  for step, active_here in active
                  for key, value in (("train/ce", 4 - step), ("rank/0/q/active", active_here),
-                                    ("rank/1/down/active", active_here))]
+                                    ("rank/model/active", 2 * active_here))]
         lines += [{"step": 3, "time": 0, "key": f"rank/cut/ce_{side}", "value": value}
                   for side, value in (("before", 1.5), ("after", 1.75))]
         self.write("tuned/metrics.jsonl", "\n".join(map(json.dumps, lines)) + "\n" + end)

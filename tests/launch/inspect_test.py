@@ -48,17 +48,24 @@ class Checkpoints(Inspect):
                 self.assertAlmostEqual(site["spectral"], spectral, delta=1e-3)
 
     def test_closed_gates_and_moved_entropy_weights_are_those_of_the_run(self):
-        trained = self.world.train("r/closed", "--set", "rank.main.kind=hard_concrete", "--set",
-                                   "rank.main.budget=8", "--set", "rank.main.start=0", "--set",
-                                   "rank.main.cut=1", "--set", "rank.main.learning_rate=2",
-                                   "--set", "router.main.entropy=literal")
+        run = ["r/closed", "--set", "rank.main.kind=hard_concrete", "--set", "rank.main.budget=8",
+               "--set", "rank.main.start=0", "--set", "rank.main.cut=1", "--set",
+               "rank.main.learning_rate=2", "--set", "router.main.entropy=literal", "--set",
+               "train.steps=8"]
+        trained = self.world.train(*run, "--steps", 6)
         said = self.inspect("r/closed")
         self.assertEqual(said["parameters_hash"], trained["parameters_hash"])
-        for key, figure in (("active", "active"), ("expected", "expected"), ("rank", "total")):
-            metric = self.world.metrics("r/closed", f"rank/model/{figure}")[6]
-            self.assertAlmostEqual(sum(site[key] for site in said["sites"]), metric, places=3)
         closed = sum(site["rank"] - site["active"] for site in said["sites"])
         self.assertGreater(closed, 0)
+        for name in {site["name"] for site in said["sites"]}:
+            for key in ("active", "spectral"):  # told at every save
+                metric = self.world.metrics("r/closed", f"{name.replace('layer', 'rank')}/{key}")[6]
+                experts = [site[key] for site in said["sites"] if site["name"] == name]
+                self.assertAlmostEqual(sum(experts), metric, places=4)
+        self.world.train(*run, "--steps", 7, "--resume", "auto")  # it starts from these gates
+        for key, figure in (("active", "active"), ("expected", "expected"), ("rank", "total")):
+            metric = self.world.metrics("r/closed", f"rank/model/{figure}")[7]
+            self.assertAlmostEqual(sum(site[key] for site in said["sites"]), metric, places=3)
         for layer, router in enumerate(said["routers"]):
             weight = self.world.metrics("r/closed", f"entropy_weight/{layer}/main")
             self.assertAlmostEqual(router["entropy_weight"], weight[6], places=9)
@@ -106,6 +113,25 @@ class Checkpoints(Inspect):
         self.assertIn("step  6\n", plain)
         for said, shown in ((plain, (0, 0)), (ranks, (1, 0)), (gates, (0, 1))):
             self.assertEqual((said.count("spectral"), said.count("load_cv")), shown)
+
+    def test_verify_tells_of_every_checkpoint_of_a_run(self):
+        run = self.world.root / "r/verify"
+        shutil.copytree(self.world.root / UNDISTURBED, run)
+        said = self.world.done("inspect", "r/verify", "--verify")
+        self.assertEqual(said.count("  whole\n"), 3)
+        path = run / "checkpoints/step_00000004/checkpoint.h5"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) +
+                         whole[len(whole) // 2 + 1:])
+        done = self.world.run("inspect", "r/verify", "--verify")
+        self.assertEqual(done.returncode, 3, done.stderr)
+        lines = done.stdout.splitlines()
+        self.assertEqual([line.split()[:2] for line in lines],
+                         [["step_00000002", "whole"], ["step_00000004", "damaged:"],
+                          ["step_00000006", "whole"]])
+        self.assertIn("checkpoint.h5", lines[1])
+        self.world.done("inspect", "r/verify")  # the newest alone is whole
+        self.assertIn("valid", self.world.done("inspect", UNDISTURBED, "--verify", "--json"))
 
     def test_what_is_no_checkpoint_is_refused(self):
         (self.world.root / "r/empty/checkpoints").mkdir(parents=True)

@@ -87,6 +87,7 @@ class BlockMemory : public testing::TestWithParam<BlockForm> {
  protected:
   static TinyShape shape() {
     TinyShape tiny;
+    tiny.max_positions = 512;
     tiny.hidden = 64;
     tiny.intermediate = 160;
     tiny.layers = 1;

@@ -250,8 +250,12 @@ TEST_F(Generate, refuses_prompts_it_cannot_go_on_from) {
     return sentence_of<base::ContentError>([&] { (void)generator.run({prompt}, {}); });
   };
   EXPECT_EQ(generator.run({{1, 2, 3, 4}}, {})[0].tokens.size(), 60U) << "64 positions: just fits";
-  EXPECT_TRUE(contains(refusal({1, 2, 3, 4, 5}), "5 tokens and 60 more"));
-  EXPECT_TRUE(contains(refusal({1, 2, 3, 4, 5}), "64"));
+  const auto no_room = sentence_of<base::UsageError>([&] {
+    (void)generator.run({{1, 2, 3, 4, 5}}, {});
+  });
+  EXPECT_TRUE(contains(no_room, "5 tokens and 60 more")) << no_room;
+  EXPECT_TRUE(contains(no_room, "64")) << no_room;
+  EXPECT_TRUE(contains(refusal(Tokens(64, 1)), "64 tokens and 60 more"));
   EXPECT_TRUE(contains(refusal({}), "has no token"));
   EXPECT_TRUE(contains(refusal({273}), "holds token 273, expected 0 to 272"));
   EXPECT_TRUE(contains(refusal({-1}), "holds token -1"));

@@ -1,11 +1,12 @@
-// The two laws of math.md: identity at step 0 and causality; and packed rows against plain ones.
+// The two laws of docs/math.md, identity at step 0 and causality; and packed rows against plain
+// ones.
 #include "src/model/transformer.h"
 
 #include <gtest/gtest.h>
 
 #include "src/base/error.h"
 #include "tests/formats/temporary_folder.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/tiny_run.h"
 
 namespace dfmoa::model {
 namespace {
@@ -130,6 +131,21 @@ TEST_F(TransformerLaws, rank_noise_follows_a_document_wherever_it_is_packed) {
   EXPECT_FALSE(at::allclose(noisy(second), both.narrow(0, 5, 4), 0, 1e-6)) << "noise has no effect";
 }
 
+TEST_F(TransformerLaws, documents_that_do_not_fit_the_model_are_refused_with_their_line) {
+  const auto model = load();
+  const auto refuse = [&](data::PackedRow row) {
+    return formats::sentence_of<base::ContentError>([&] { (void)model.pack(row); });
+  };
+  EXPECT_NO_THROW((void)model.pack(tiny_row({64, 64})));  // 64 positions, counted by document
+  const auto longer = refuse(tiny_row({3, 65}));
+  EXPECT_TRUE(formats::contains(longer, "row:2: the document has 65 tokens")) << longer;
+  auto row = tiny_row({3, 4});
+  row.token_T[5] = 273;
+  const auto unknown = refuse(row);
+  EXPECT_TRUE(formats::contains(unknown, "row:2: it holds token 273, expected below the 273 rows"))
+      << unknown;
+}
+
 TEST_F(TransformerLaws, plans_that_match_nothing_are_refused) {
   const auto refuse = [&](const AdapterPlan& plan) {
     auto model = load();
@@ -146,7 +162,8 @@ TEST_F(TransformerLaws, plans_that_match_nothing_are_refused) {
   EXPECT_TRUE(formats::contains(refuse(plan), "there is no section [router.none]"));
   plan = tiny_plan("token");
   plan.adapters["other"].sites = {"q"};
-  EXPECT_TRUE(formats::contains(refuse(plan), "already has an adapter"));
+  EXPECT_TRUE(
+      formats::contains(refuse(plan), "[adapter.mix] and [adapter.other] both name site q"));
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ class Checkpoint(unittest.TestCase):
     def test_values_are_attributes_of_the_root(self):
         with h5py.File(self.folder / "checkpoint.h5", "r") as file:
             self.assertEqual(file.attrs["checkpoint_step"], STEP)
-            self.assertEqual(np.asarray(file.attrs["checkpoint_format"]).astype(str), "1.0")
+            self.assertEqual(np.asarray(file.attrs["checkpoint_format"]).astype(str), "1.1")
             self.assertEqual(np.asarray(file.attrs["config"]).astype(str), "[train]\nsteps = 40\n")
             self.assertEqual(file.attrs["learning_rate"], 2e-4)
             self.assertEqual(file.attrs["tokens_seen"], 9007199254740993)

@@ -1,6 +1,7 @@
 // Whole training runs of a tiny model on a few numbered lines, in a temporary folder.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -44,18 +45,24 @@ class SmallRun : public data::SmallData {
     return {folder_ / name, resume, {}, stop_after, nullptr};
   }
 
+  /// What is done to a model before a run begins.
+  using Prepare = std::function<void(model::Transformer&)>;
+
   /// What the program does between reading its configuration and its last line, by one process.
   static Trained train(const RunConfig& run, const RunOptions& options, comm::Communicator& comm,
-                       at::Device device = at::kCPU) {
+                       at::Device device = at::kCPU, const Prepare& prepare = {}) {
     Trained trained;
     std::filesystem::create_directories(options.folder);
     base::Logger log(false);
     const auto base = model::load_base_model(run.model, compute_type(run.train));
     trained.model = std::make_unique<model::Transformer>(model::on_device(*base, device));
     trained.model->adapt(run.plan, static_cast<std::uint64_t>(run.train.seed));
+    if (prepare) prepare(*trained.model);
     const auto tokenizer = data::Tokenizer::from_directory(run.model.path);
     const data::SampleReader reader(run.data, tokenizer, run.model.path);
-    data::Loader loader(run.data, {run.train.micro_batches, run.train.tokens, run.train.documents},
+    data::Loader loader(run.data,
+                        {run.train.micro_batches, run.train.tokens, run.train.documents,
+                         base->architecture.max_positions},
                         reader, static_cast<std::uint64_t>(run.train.seed));
     Trainer trainer(run, *trained.model, loader, comm, log);
     trainer.begin(options);

@@ -76,8 +76,9 @@ class RankTeacher : public testing::Test {
       block.parameters().accumulate(torch::autograd::grad(
           {loss(rows(step), key)}, block.parameters().leaves(), {}, false, false, true));
       budget.add_gradient(*student_, step);
+      const auto rank = count_rank(*student_);
       optimizer.step(student_->blocks(), {3e-2, 0, budget.learning_rate()}, step + 1);
-      budget.dual_step(*student_, step);
+      budget.dual_step(rank, step);
     }
   }
 
@@ -142,22 +143,24 @@ TEST(BudgetPenalty, closes_gates_until_the_budget_is_met_and_no_further) {
   const auto plan = one_lora(8, 3);
   auto model = student_of(plan);
   RankBudget budget(plan, 1000);
+  const Optimizer optimizer{TrainConfig{}};
   logits_of(model).copy_(at::linspace(-1, 2.4, 8, at::kDouble));
-  double last = count_rank(model).expected;
-  EXPECT_GT(last, 3);
+  EXPECT_GT(count_rank(model).expected, 3);
   for (int step = 100; step < 690; ++step) {
     model.blocks()[0].parameters().zero_gradient();
     budget.add_gradient(model, step);
+    const auto rank = count_rank(model);
     const auto index = model.blocks()[0].parameters().index_of("mlp_out/logit");
     const auto gradient = model.blocks()[0].parameters().gradient(index);
-    if (last <= 3) {
+    if (rank.expected <= 3) {
       EXPECT_EQ(gradient.abs().max().item<double>(), 0);
     }
-    logits_of(model).sub_(gradient.sign() * 0.01);
-    budget.dual_step(model, step);
-    last = count_rank(model).expected;
+    optimizer.step(model.blocks(), {0, 0, 0.01}, step + 1);
+    budget.dual_step(rank, step);
   }
-  EXPECT_NEAR(last, 3, 0.05);
+  // Adam's momentum carries the gates about ten learning rates, 0.1, beyond the point.
+  EXPECT_LE(count_rank(model).expected, 3.05);
+  EXPECT_GE(count_rank(model).expected, 2.6);
 }
 
 TEST(RankCut, leaves_no_more_than_the_budget_whatever_the_gates_say) {
@@ -173,6 +176,41 @@ TEST(RankCut, leaves_no_more_than_the_budget_whatever_the_gates_say) {
       EXPECT_EQ(count_rank(model).total, report.after);
     }
   }
+}
+
+/// An adapter without a rank gate has a fixed rank, and no share in the budget.
+TEST(RankCut, leaves_adapters_without_a_rank_gate_alone) {
+  for (const std::string kind : {"norm", "hard_concrete"}) {
+    auto plan = one_lora(8, 3);
+    plan.rank_gates["gate"].kind = kind;
+    plan.adapters["fixed"] = plan.adapters["lora"];
+    plan.adapters["fixed"].sites = {"o"};
+    plan.adapters["fixed"].rank_gate = "";
+    auto model = student_of(plan);
+    const auto report = RankBudget(plan, 10).cut(model);
+    EXPECT_EQ(report.before, 8);
+    EXPECT_EQ(report.after, 3);
+    const auto& groups = model.blocks()[0].adapters().groups;
+    EXPECT_EQ(groups[1].directions(), 8) << kind;
+    EXPECT_EQ(groups[3].directions(), 3) << kind;
+  }
+}
+
+/// A checkpoint of format 1.0 does not say whether the rank was cut.
+TEST(RankBudgetTest, an_older_checkpoint_is_taken_to_have_had_its_cut_in_time) {
+  const auto plan = one_lora(8, 3);
+  RankBudget before(plan, 100);
+  before.resume({}, 70);
+  EXPECT_TRUE(before.cuts_at(70));
+  RankBudget after(plan, 100);
+  after.resume({}, 71);
+  EXPECT_FALSE(after.cuts_at(71));
+  EXPECT_EQ(after.phase(71), model::RankPhase::settled);
+}
+
+TEST(RankBudgetTest, of_less_than_one_direction_is_refused) {
+  const auto plan = one_lora(8, 0.5);
+  EXPECT_THROW(RankBudget(plan, 10), base::UsageError);
 }
 
 }  // namespace

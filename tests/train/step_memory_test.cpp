@@ -19,6 +19,7 @@ class StepMemory : public testing::TestWithParam<bool> {};
 
 TEST_P(StepMemory, its_largest_allocation_is_one_chunk_of_logits) {
   model::TinyShape shape;
+  shape.max_positions = 1024;
   shape.vocabulary = kVocabulary;
   model::Transformer mixed(model::tiny_base(shape, at::kFloat));
   mixed.adapt(model::tiny_plan("token"), 3);

@@ -59,6 +59,12 @@ class StepTest : public formats::TemporaryFolder {
     }
     plan.rank_gates["gate"] = {};
     plan.adapters["mix"].rank_gate = "gate";
+    if (kind == "per_site") {  // three routers a block, and a LoRA without any
+      plan.routers["main"].kind = "softmax";
+      plan.routers["main"].input = "per_site";
+      plan.adapters["mix"].sites = {"q", "k", "down"};
+      plan.adapters["plain"].sites = {"o"};
+    }
     mixed.adapt(plan, 3);
     model::stir(mixed);
     return mixed;
@@ -89,6 +95,26 @@ class StepTest : public formats::TemporaryFolder {
       if (comm.process() == comm.num_processes() - 1) result = gradients_of(mixed);
     });
     return result;
+  }
+
+  /// Statistics of every block times the gradient of the mean of all routers' balance terms there.
+  static at::Tensor balance_seed(const std::vector<at::Tensor>& statistics,
+                                 const std::vector<BlockEntropy>& entropy) {
+    auto loss = at::zeros({}, at::kDouble);
+    for (std::size_t l = 0; l < statistics.size(); ++l) {
+      const auto values = statistics[l].detach().contiguous();
+      const auto routers = entropy[l].size();
+      const auto size = static_cast<std::size_t>(values.numel()) / routers;
+      for (std::size_t r = 0; r < routers; ++r) {  // of the mean over all routers of the model
+        const std::span<const double> own(values.const_data_ptr<double>() + r * size, size);
+        const auto kappa = torch::tensor(entropy[l][r].gradient(own), torch::kDouble) /
+                           static_cast<double>(statistics.size() * routers);
+        const auto part = statistics[l].narrow(0, static_cast<std::int64_t>(r * size),
+                                               static_cast<std::int64_t>(size));
+        loss = loss + (part * kappa).sum();
+      }
+    }
+    return loss;
   }
 
   /// One graph over all rows and blocks, balance terms seeded by their gradient at the global
@@ -122,14 +148,7 @@ class StepTest : public formats::TemporaryFolder {
       loss = loss + ops::linear_cross_entropy_plain(normed, base_->head_VD, packed.target_X).sum() /
                         static_cast<double>(n_loss);
     }
-    for (std::size_t l = 0; l < statistics.size(); ++l) {
-      const auto values = statistics[l].detach().contiguous();
-      const std::span<const double> span(values.const_data_ptr<double>(),
-                                         static_cast<std::size_t>(values.numel()));
-      const auto kappa = torch::tensor(entropy[l][0].gradient(span), torch::kDouble) /
-                         static_cast<double>(statistics.size());
-      loss = loss + (statistics[l] * kappa).sum();
-    }
+    loss = loss + balance_seed(statistics, entropy);
     std::vector<at::Tensor> leaves;
     for (auto& block : mixed.blocks()) {
       const auto& own = block.parameters().leaves();
@@ -159,7 +178,7 @@ const model::StepKey StepTest::kKey{5, 3, model::RankPhase::noisy};
 /// Walking the blocks is what autograd does over the whole graph. Against logits in plain ops the
 /// head's own rounding is added, enlarged where a gradient cancels (measured 2e-14 and 4e-14).
 TEST_F(StepTest, equals_whole_graph_autograd_for_keep_and_recompute) {
-  for (const std::string kind : {"softmax", "topk"}) {
+  for (const std::string kind : {"softmax", "topk", "per_site"}) {
     const auto keep = segmented(kind, 1, 1, true);
     const auto walked = distance(keep, whole_graph(kind, 1, /*own_head=*/true));
     const auto plain = distance(keep, whole_graph(kind, 1));
@@ -173,7 +192,7 @@ TEST_F(StepTest, equals_whole_graph_autograd_for_keep_and_recompute) {
 }
 
 TEST_F(StepTest, does_not_depend_on_the_number_of_processes_or_on_the_cut) {
-  for (const std::string kind : {"softmax", "topk"}) {
+  for (const std::string kind : {"softmax", "topk", "per_site"}) {
     for (const std::size_t micro_batches : {1U, 3U, 4U}) {
       const auto expected = whole_graph(kind, micro_batches);
       for (const int processes : {1, 2, 3, 4}) {  // with 1 row, processes 1.. have none
@@ -203,7 +222,7 @@ TEST_F(StepTest, a_micro_batch_without_tokens_changes_no_bit) {
   }
 }
 
-TEST_F(StepTest, issues_exactly_the_collectives_of_the_contract) {
+TEST_F(StepTest, issues_exactly_C0_to_C2) {
   auto mixed = model("softmax");
   auto entropy = make_entropy(mixed);
   const auto comm = comm::make_single();

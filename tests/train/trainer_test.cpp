@@ -1,76 +1,14 @@
-// Whole runs: resume is exact, the number of processes does not matter, the rank cut keeps logits.
+// Whole runs: they repeat, the number of processes does not matter, the rank cut keeps logits.
 #include "src/train/trainer.h"
 
 #include <gtest/gtest.h>
 
 #include "src/base/error.h"
-#include "src/train/ini.h"
-#include "src/train/schedule.h"
 #include "src/train/state.h"
-#include "tests/support/small_run.h"
+#include "tests/train/trainer_run.h"
 
 namespace dfmoa::train {
 namespace {
-
-class TrainerTest : public SmallRun {
- protected:
-  RunConfig config() const {
-    return with({{"adapter.main.experts", "3"},
-                 {"adapter.main.rank", "2"},
-                 {"adapter.main.router", "main"},
-                 {"adapter.main.rank_gate", "main"},
-                 {"router.main.kind", "softmax"},
-                 {"rank.main.budget", "50"},
-                 {"train.steps", "10"},
-                 {"train.micro_batches", "3"},
-                 {"train.tokens", "16"},
-                 {"train.learning_rate", "1e-2"},
-                 {"train.precision", "fp64"},
-                 {"checkpoint.every", "4"}});
-  }
-
-  static RunReport train(const RunConfig& run, const RunOptions& options, int processes = 1) {
-    RunReport report;
-    comm::run_local(processes, [&](comm::Communicator& comm) {
-      const auto mine = SmallRun::train(run, options, comm).report;
-      if (comm.process() == 0) report = mine;
-    });
-    return report;
-  }
-
-  /// Largest difference of any parameter, relative to the largest of all.
-  double distance(const std::string& one, const std::string& two) {
-    base::Logger log(false);
-    const auto a = open_model(folder_ / one, "", log);
-    const auto b = open_model(folder_ / two, "", log);
-    double worst = 0;
-    double scale = 0;
-    for (std::size_t l = 0; l < a.model->blocks().size(); ++l) {
-      const auto& x = a.model->blocks()[l].parameters().leaves();
-      const auto& y = b.model->blocks()[l].parameters().leaves();
-      for (std::size_t i = 0; i < x.size(); ++i) {
-        if (x[i].sizes() != y[i].sizes()) return 1e9;
-        if (x[i].numel() == 0) continue;
-        worst = std::max(worst, (x[i] - y[i]).abs().max().item<double>());
-        scale = std::max(scale, y[i].abs().max().item<double>());
-      }
-    }
-    return worst / scale;
-  }
-};
-
-TEST_F(TrainerTest, resume_before_and_after_the_rank_cut_is_bitwise) {
-  const auto straight = train(config(), into("straight"));
-  for (const std::int64_t stop : {3, 6, 8}) {  // the cut comes at step 7
-    const auto name = "halved" + std::to_string(stop);
-    const auto first = train(config(), into(name, stop));
-    EXPECT_EQ(first.steps, stop);
-    EXPECT_NE(first.parameters_hash, straight.parameters_hash);
-    const auto second = train(config(), into(name));
-    EXPECT_EQ(second.parameters_hash, straight.parameters_hash) << stop;
-    EXPECT_EQ(second.tokens_seen, straight.tokens_seen);
-  }
-}
 
 TEST_F(TrainerTest, runs_repeat_bitwise_and_recompute_equals_keep) {
   const auto one = train(config(), into("one"));
@@ -83,77 +21,144 @@ TEST_F(TrainerTest, runs_repeat_bitwise_and_recompute_equals_keep) {
   EXPECT_NE(train(seed, into("four")).parameters_hash, one.parameters_hash);
 }
 
+TEST_F(TrainerTest, fifty_steps_repeat_bitwise_on_any_number_of_processes) {
+  const auto run = with({{"train.steps", "50"}, {"checkpoint.every", "0"}}, config());
+  for (const int processes : {1, 3}) {
+    const auto name = "fifty" + std::to_string(processes);
+    const auto first = train(run, into(name), processes);
+    EXPECT_EQ(first.steps, 50);
+    EXPECT_EQ(train(run, into(name + "again"), processes).parameters_hash, first.parameters_hash);
+  }
+}
+
+/// Everything that is summed over a step is on: dual and balance, rank penalty and cut, clipping.
 TEST_F(TrainerTest, number_of_processes_changes_nothing_but_rounding) {
-  auto sgd = config();
-  sgd.set("train.optimizer", "sgd");
-  (void)train(sgd, into("p1"));
-  for (const int processes : {2, 3, 4}) {
-    const auto name = "p" + std::to_string(processes);
-    (void)train(sgd, into(name), processes);
-    EXPECT_LE(distance(name, "p1"), 1e-12) << processes;
-  }
-  // Saved by 4 processes, continued by 2, then by 1.
-  (void)train(sgd, into("mixed", 4), 4);
-  (void)train(sgd, into("mixed", 8), 2);
-  (void)train(sgd, into("mixed"), 1);
-  EXPECT_LE(distance("mixed", "p1"), 1e-12);
-}
-
-TEST_F(TrainerTest, lag_one_trains_and_resumes_bitwise) {
-  auto lagged = config();
-  lagged.set("train.statistics", "lag_one");
-  const auto straight = train(lagged, into("lag"));
-  (void)train(lagged, into("lag2", 5));
-  EXPECT_EQ(train(lagged, into("lag2")).parameters_hash, straight.parameters_hash);
-}
-
-TEST_F(TrainerTest, changed_configuration_and_base_are_refused_by_name) {
-  (void)train(config(), into("run", 2));
-  auto changed = config();
-  changed.set("train.learning_rate", "2e-2");
-  try {
-    (void)train(changed, into("run"));
-    FAIL() << "a changed learning rate was accepted";
-  } catch (const std::exception& error) {
-    EXPECT_TRUE(formats::contains(base::describe(error), "train.learning_rate: 0.01 -> 0.02"));
-    EXPECT_EQ(base::exit_code(error), base::ExitCode::content);
-  }
-  auto options = into("run", 3);
-  options.allow_change = {"train.learning_rate"};
-  EXPECT_EQ(train(changed, options).steps, 3);
-  model::write_tiny_model(folder_, {}, 9);
-  EXPECT_THROW((void)train(config(), into("run")), std::exception);
-}
-
-TEST_F(TrainerTest, another_order_of_sums_is_refused_where_bits_are_asked_for) {
-  const auto strict = with({{"checkpoint.require_bitwise", "true"}}, config());
-  (void)train_alone(strict, into("strict", 2));
-  EXPECT_EQ(train_alone(strict, into("strict", 3)).report.steps, 3);
-  const auto expect_refusal = [&](const RunConfig& run, int processes, const std::string& said) {
-    try {
-      (void)(processes > 1 ? train(run, into("strict"), processes)
-                           : train_alone(run, into("strict")).report);
-      ADD_FAILURE() << said << " was accepted";
-    } catch (const std::exception& error) {  // with its context around it
-      EXPECT_EQ(base::exit_code(error), base::ExitCode::content);
-      EXPECT_TRUE(formats::contains(base::describe(error), said)) << base::describe(error);
+  const Keys topk{{"router.main.kind", "topk"},
+                  {"router.main.top_k", "2"},
+                  {"router.main.balance", "switch"},
+                  {"router.main.balance_weight", "0.3"}};
+  const auto all_on = with({{"rank.main.start", "0"},
+                            {"rank.main.cut", "0.2"},
+                            {"train.clip", "0.5"},
+                            {"train.weight_decay", "0.1"}},
+                           config());
+  for (const auto& router : {Keys{}, topk}) {
+    for (const Keys& keys : {Keys{{"train.optimizer", "sgd"}}, Keys{{"train.optimizer", "adamw"}},
+                             Keys{{"train.optimizer", "sgd"}, {"train.statistics", "lag_one"}}}) {
+      for (const std::string micro_batches : {"1", "3", "4"}) {
+        const auto run =
+            with({{"train.micro_batches", micro_batches}}, with(keys, with(router, all_on)));
+        std::unique_ptr<model::Transformer> one;
+        for (const int processes : {1, 2, 3, 4}) {
+          const auto name = base::text(router.size(), keys[0].second, keys.size(), "M",
+                                       micro_batches, "P", processes);
+          auto trained = train_stirred(run, into(name, 3), processes);
+          if (processes == 1) {
+            one = std::move(trained);
+          } else {
+            EXPECT_LE(distance(*trained, *one), 1e-12) << name;
+          }
+        }
+      }
     }
-  };
-  expect_refusal(strict, 2, "now there are processes 2");
-  expect_refusal(with({{"train.memory", "recompute"}}, strict), 1, "now there are processes 1");
-  const auto threads = at::get_num_threads();
-  at::set_num_threads(threads + 1);
-  expect_refusal(strict, 1, base::text("threads ", threads + 1));
-  at::set_num_threads(threads);
-  EXPECT_EQ(train_alone(strict, into("strict", 4)).report.steps, 4);
+  }
 }
 
-TEST_F(TrainerTest, fresh_run_into_a_used_folder_is_refused_and_changes_nothing) {
-  const auto first = train(config(), into("used", 2, "none"));
-  const auto sentence = formats::sentence_of<base::UsageError>(
-      [&] { (void)train(config(), into("used", 4, "none")); });
-  EXPECT_TRUE(formats::contains(sentence, "already holds a run")) << sentence;
-  EXPECT_EQ(train(config(), into("used", 2)).parameters_hash, first.parameters_hash);
+/// What the processes do in a step, nothing more and nothing less.
+TEST_F(TrainerTest, a_step_issues_exactly_the_collectives_C0_to_C3) {
+  const std::vector<std::string> expected{"C0", "C1", "C2/layer/1", "C2/layer/0", "C3", "C3"};
+  for (const std::string kind : {"softmax", "topk"}) {
+    for (const std::string micro_batches : {"1", "3", "4"}) {
+      const auto run =
+          with({{"router.main.kind", kind}, {"train.micro_batches", micro_batches}}, config());
+      for (const int processes : {1, 2, 3, 4}) {
+        const auto name = base::text(kind, micro_batches, "P", processes);
+        comm::run_local(processes, [&](comm::Communicator& comm) {
+          (void)SmallRun::train(run, into(name, 2), comm);
+          std::vector<std::string> tags;
+          for (const auto& record : comm.recorder().records()) tags.push_back(record.tag);
+          const auto first = std::find(tags.begin(), tags.end(), "C0");
+          ASSERT_GE(tags.end() - first, 13) << "two steps, then what saving needs";
+          for (std::ptrdiff_t i = 0; i < 12; ++i) {
+            EXPECT_EQ(first[i], expected[static_cast<std::size_t>(i % 6)]) << name << " " << i;
+          }
+          EXPECT_TRUE(first[12].starts_with("checkpoint")) << first[12];
+        });
+      }
+    }
+  }
+}
+
+/// All processes update or none does.
+TEST_F(TrainerTest, a_loss_that_is_not_finite_on_one_process_stops_all_before_they_update) {
+  for (const int processes : {1, 3}) {
+    const auto options = into(base::text("nan", processes));
+    std::atomic<int> stopped = 0;
+    comm::run_local(processes, [&](comm::Communicator& comm) {
+      const auto spoil = [&](model::Transformer& mine) {
+        if (comm.process() != comm.num_processes() - 1) return;
+        const at::NoGradGuard no_grad;
+        mine.blocks()[1].parameters().leaf("mlp_out/A").fill_(std::nan(""));
+      };
+      const auto sentence = machine_error_of(
+          [&] { (void)SmallRun::train(config(), options, comm, at::kCPU, spoil); });
+      EXPECT_TRUE(formats::contains(sentence, "is not finite")) << sentence;
+      ++stopped;
+    });
+    EXPECT_EQ(stopped, processes);
+    EXPECT_FALSE(std::filesystem::exists(options.folder / "checkpoints"));
+  }
+}
+
+TEST_F(TrainerTest, processes_that_went_different_ways_stop_at_the_vote) {
+  std::atomic<int> stopped = 0;
+  comm::run_local(2, [&](comm::Communicator& comm) {
+    const auto stray = [&](model::Transformer&) {  // a collective that only process 1 issued
+      if (comm.process() == 0) return;
+      comm.recorder().begin({"stray", "barrier", 0, base::DType::u8, 0});
+      comm.recorder().end();
+    };
+    const auto sentence = machine_error_of(
+        [&] { (void)SmallRun::train(config(), into("stray"), comm, at::kCPU, stray); });
+    EXPECT_TRUE(formats::contains(sentence, "issued different collectives")) << sentence;
+    ++stopped;
+  });
+  EXPECT_EQ(stopped, 2);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "stray/checkpoints"));
+}
+
+/// With plain SGD an update is the rate times the gradient, here the clipped one.
+TEST_F(TrainerTest, a_long_gradient_is_shortened_to_the_length_of_clip) {
+  const auto plain = with({{"adapter.main.rank_gate", ""},
+                           {"train.optimizer", "sgd"},
+                           {"train.warmup", "0"},
+                           {"train.schedule", "constant"},
+                           {"train.steps", "1"}},
+                          config());
+  auto bare = plain;
+  bare.plan.rank_gates.clear();
+  const auto moved = [&](const std::string& clip) {
+    const auto name = "clip" + clip;
+    const auto trained = train_stirred(with({{"train.clip", clip}}, bare), into(name), 1);
+    model::Transformer fresh(model::load_base_model(bare.model, at::kDouble));
+    fresh.adapt(bare.plan, static_cast<std::uint64_t>(bare.train.seed));
+    model::stir(fresh);
+    double squares = 0;
+    for (std::size_t l = 0; l < fresh.blocks().size(); ++l) {
+      const auto& now = trained->blocks()[l].parameters().leaves();
+      const auto& then = fresh.blocks()[l].parameters().leaves();
+      for (std::size_t i = 0; i < now.size(); ++i) {
+        squares += (now[i] - then[i]).square().sum().item<double>();
+      }
+    }
+    return std::sqrt(squares);
+  };
+  const double whole = moved("0");
+  const double norm = figures("clip0", "train/grad_norm").at(1);
+  EXPECT_NEAR(whole, 1e-2 * norm, 1e-12);
+  EXPECT_GT(norm, 0.1);
+  EXPECT_NEAR(moved("0.01"), 1e-2 * 0.01, 1e-12);
+  EXPECT_NEAR(moved("1000"), whole, 1e-14) << "a shorter one is left alone";
 }
 
 TEST_F(TrainerTest, a_stop_before_the_first_step_of_a_start_is_an_error) {
@@ -244,7 +249,8 @@ TEST_F(TrainerTest, rank_cut_keeps_the_moments_of_what_stays) {
     auto& parameters = block.parameters();
     for (std::size_t i = 0; i < parameters.leaves().size(); ++i) {
       const auto& name = parameters.specs()[i].name;
-      EXPECT_TRUE(at::equal(parameters.moment1(i), parameters.leaves()[i] * 2)) << name;
+      const double kept = name.ends_with("/logit") ? 0 : 2;  // the penalty has ended
+      EXPECT_TRUE(at::equal(parameters.moment1(i), parameters.leaves()[i] * kept)) << name;
       EXPECT_TRUE(at::equal(parameters.moment2(i), parameters.leaves()[i] * 3)) << name;
     }
   }
@@ -267,62 +273,6 @@ TEST_F(TrainerTest, removing_closed_directions_keeps_the_logits) {
   const auto report = RankBudget(unlimited.plan, 10).cut(mixed);
   EXPECT_LT(report.after, report.before);
   EXPECT_TRUE(at::allclose(mixed.hidden(rows), before, 0, 1e-12));
-}
-
-TEST(RunConfigTest, a_key_without_its_section_is_refused_with_the_whole_key) {
-  RunConfig run;
-  const auto known = formats::sentence_of<base::UsageError>([&] { run.set("learning_rate", "1"); });
-  EXPECT_TRUE(formats::contains(known, "learning_rate: expected section.key, such as train.l"))
-      << known;
-  const auto unknown = formats::sentence_of<base::UsageError>([&] { run.set("nonsense", "1"); });
-  EXPECT_TRUE(formats::contains(unknown, "nonsense: expected section.key, such as train.steps"))
-      << unknown;
-}
-
-TEST(RunConfigTest, a_section_that_no_adapter_names_is_refused_with_the_nearest) {
-  RunConfig run;
-  run.set("adapter.main.router", "main");
-  run.set("router.main.kind", "softmax");
-  run.validate();
-  run.set("router.mian.kind", "topk");
-  const auto router = formats::sentence_of<base::UsageError>([&] { run.validate(); });
-  EXPECT_TRUE(formats::contains(router,
-                                "[router.mian]: no adapter names it; the nearest that one "
-                                "names is [router.main]"))
-      << router;
-  RunConfig bare;
-  bare.set("adapter.main.rank", "4");
-  bare.set("rank.main.budget", "9");
-  const auto rank = formats::sentence_of<base::UsageError>([&] { bare.validate(); });
-  EXPECT_TRUE(formats::contains(rank,
-                                "[rank.main]: no adapter names it; "
-                                "adapter.NAME.rank_gate = main would"))
-      << rank;
-}
-
-TEST(RunConfigTest, ini_reads_back_what_it_prints_and_names_the_nearest_key) {
-  RunConfig run;
-  run.set("adapter.main.rank", "4");
-  run.set("router.main.scope", "span");
-  run.set("data.span", "^<bos>(.)");
-  RunConfig again;
-  read_ini_text(run.ini(), "test.ini", again);
-  EXPECT_EQ(again.ini(), run.ini());
-  const auto sentence =
-      formats::sentence_of<base::UsageError>([&] { run.set("trian.steps", "1"); });
-  EXPECT_TRUE(formats::contains(sentence, "[train]")) << sentence;
-}
-
-TEST(ScheduleTest, warms_up_linearly_and_ends_at_the_final_share) {
-  TrainConfig train;
-  train.steps = 100;
-  train.warmup = 10;
-  train.final_rate = 0.1;
-  EXPECT_DOUBLE_EQ(rate_share(train, 0), 0.1);
-  EXPECT_DOUBLE_EQ(rate_share(train, 9), 1.0);
-  EXPECT_NEAR(rate_share(train, 100), 0.1, 1e-12);
-  train.schedule = "constant";
-  EXPECT_DOUBLE_EQ(rate_share(train, 99), 1.0);
 }
 
 TEST(RankBudgetTest, more_than_one_rank_section_and_an_early_cut_are_refused) {

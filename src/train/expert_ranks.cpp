@@ -1,0 +1,65 @@
+#include "src/train/expert_ranks.h"
+
+#include "src/adapters/rank_gate.h"
+#include "src/base/text.h"
+#include "src/train/rank_budget.h"
+
+namespace dfmoa::train {
+namespace {
+
+/// What the figures of one group are taken from, on the host.
+struct HostGroup {
+  at::Tensor a_ND;
+  at::Tensor z_N;      // undefined: every gate is 1
+  at::Tensor alive_N;  // undefined: gates without noise
+};
+
+HostGroup read_group(const model::Block& block, const adapters::GroupBank& group) {
+  HostGroup host{block.parameters().leaf(group.name + "/A").to(at::kCPU), {}, {}};
+  if (!group.rank_gated) return host;
+  host.z_N = evaluation_gates(block, group).to(at::kCPU);
+  if (block.adapters().rank_kind != "hard_concrete") return host;
+  host.alive_N =
+      adapters::alive_probability(block.parameters().leaf(group.name + "/logit").to(at::kCPU));
+  return host;
+}
+
+ExpertRank rank_of(const HostGroup& group, const at::Tensor& b_NF, const adapters::SiteBank& site,
+                   std::int64_t expert) {
+  ExpertRank found;
+  found.expert = expert;
+  found.rank = site.rank_E[static_cast<std::size_t>(expert)];
+  const auto begin = site.begin_of(expert);
+  const auto row = site.first + begin;
+  const auto z = group.z_N.defined() ? group.z_N.narrow(0, row, found.rank) : at::Tensor();
+  found.active = z.defined() ? (z > 0).sum().item<std::int64_t>() : found.rank;
+  found.expected = group.alive_N.defined()
+                       ? group.alive_N.narrow(0, row, found.rank).sum().item<double>()
+                       : static_cast<double>(found.active);
+  found.spectral = adapters::spectral_rank(group.a_ND.narrow(0, row, found.rank),
+                                           b_NF.narrow(0, begin, found.rank), z);
+  return found;
+}
+
+}  // namespace
+
+std::vector<ExpertRank> expert_ranks(const model::Transformer& model) {
+  const at::NoGradGuard no_grad;
+  std::vector<ExpertRank> all;
+  for (const auto& block : model.blocks()) {
+    for (const auto& group : block.adapters().groups) {
+      if (group.sites.empty()) continue;
+      const auto host = read_group(block, group);
+      for (const auto& site : group.sites) {
+        const auto b_NF = block.parameters().leaf(group.name + "/" + site.site + "/b").to(at::kCPU);
+        for (std::int64_t e = 0; e < site.experts(); ++e) {
+          all.push_back(rank_of(host, b_NF, site, e));
+          all.back().site = base::text("layer/", block.layer(), "/", site.site);
+        }
+      }
+    }
+  }
+  return all;
+}
+
+}  // namespace dfmoa::train

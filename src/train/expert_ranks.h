@@ -1,0 +1,24 @@
+// The three rank figures of every expert, for people and metrics.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "src/model/transformer.h"
+
+namespace dfmoa::train {
+
+struct ExpertRank {
+  std::string site;  ///< "layer/17/q"
+  std::int64_t expert = 0;
+  std::int64_t rank = 0;    ///< directions that exist
+  std::int64_t active = 0;  ///< whose gate is open in evaluation form
+  double expected = 0;      ///< E[L0]; equals active for gates without noise
+  double spectral = 0;      ///< see adapters::spectral_rank
+};
+
+/// Sites in block order, experts in theirs. Reads all adapters on the host.
+[[nodiscard]] std::vector<ExpertRank> expert_ranks(const model::Transformer& model);
+
+}  // namespace dfmoa::train
