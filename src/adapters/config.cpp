@@ -31,7 +31,8 @@ void RankGateConfig::fields(base::FieldList& list) {
   list.add("kind", kind,
            "hard_concrete: noise per document and a cut; norm: cut by |A||B|; literal: sigmoid(m)")
       .one_of({"hard_concrete", "norm", "literal"});
-  list.add("budget", budget, "directions of the whole model after the cut; 0: no limit")
+  list.add("budget", budget,
+           "directions after the cut, of all adapters that name this gate; 0: no limit")
       .range(0, 1e9);
   list.add("start", start, "share of the steps at which noise and penalty begin").range(0, 1);
   list.add("cut", cut, "share of the steps at which directions are removed").range(0, 1);

@@ -45,8 +45,8 @@ double spectral_rank(const at::Tensor& a_RD, const at::Tensor& b_RF, const at::T
   const auto b = b_RF.to(at::kDouble) *
                  (z_R.defined() ? z_R.to(at::kDouble).unsqueeze(1) : at::ones({1, 1}, at::kDouble));
   // b^T a = Qb Rb (Qa Ra)^T: its singular values are those of Rb Ra^T, an R x R problem.
-  const auto ra = std::get<1>(at::linalg_qr(a.t()));
-  const auto rb = std::get<1>(at::linalg_qr(b.t()));
+  const auto ra = std::get<1>(at::linalg_qr(a.t(), "r"));
+  const auto rb = std::get<1>(at::linalg_qr(b.t(), "r"));
   const auto energy = at::linalg_svdvals(at::mm(rb, ra.t())).square();
   const double total = energy.sum().item<double>();
   if (total <= 0) return 0;

@@ -76,24 +76,24 @@ bool RankBudget::penalises(std::int64_t step) const {
 double RankBudget::penalty(const RankCount& rank, std::int64_t step) const {
   if (!penalises(step)) return 0;
   if (config_->kind == "literal") return lambda_ * rank.mean_logit;
-  const double excess =
-      config_->budget > 0 ? std::max(rank.expected - config_->budget, 0.0) : rank.expected;
-  return lambda_ * excess / static_cast<double>(std::max<std::int64_t>(rank.total, 1));
+  const double expected = rank.expected - static_cast<double>(rank.fixed);
+  const double excess = config_->budget > 0 ? std::max(expected - config_->budget, 0.0) : expected;
+  return lambda_ * excess / static_cast<double>(std::max<std::int64_t>(rank.total - rank.fixed, 1));
 }
 
 void RankBudget::add_gradient(model::Transformer& model, std::int64_t step) const {
   if (!penalises(step)) return;
   const at::NoGradGuard no_grad;
-  const auto total = static_cast<double>(total_rank(model));
+  const auto fixed = static_cast<double>(fixed_rank(model));
+  const auto total = static_cast<double>(total_rank(model)) - fixed;
   at::Tensor exceeded;  // 1 above the budget, else 0: decided where the gates are
   if (config_->kind == "hard_concrete" && config_->budget > 0) {
-    exceeded = rank_figures(model)[1] > config_->budget;
+    exceeded = rank_figures(model)[1] > config_->budget + fixed;
   }
   for_each_group(model, [&](auto& block, const auto& group, std::size_t) {
     if (!group.rank_gated) return;
     auto& parameters = block.parameters();
-    const auto index = parameters.index_of(group.name + "/logit");
-    auto gradient_N = parameters.gradient(index);
+    auto gradient_N = parameters.gradient(parameters.index_of(group.name + "/logit"));
     const auto& m = logits_of(block, group);
     if (config_->kind == "hard_concrete") {
       const auto p = adapters::alive_probability(m);
@@ -112,7 +112,8 @@ void RankBudget::add_gradient(model::Transformer& model, std::int64_t step) cons
 void RankBudget::dual_step(const RankCount& rank, std::int64_t step) {
   if (!penalises(step) || config_->kind != "hard_concrete" || config_->budget <= 0) return;
   const double rate = 4.0 / static_cast<double>(std::max<std::int64_t>(cut_ - start_, 1));
-  const double excess = (rank.expected - config_->budget) / config_->budget;
+  const double expected = rank.expected - static_cast<double>(rank.fixed);
+  const double excess = (expected - config_->budget) / config_->budget;
   lambda_ = std::max(0.0, lambda_ + rate * excess);
 }
 

@@ -19,6 +19,7 @@ struct CutReport {
 /// Directions that exist, and those whose gate is open in evaluation form.
 struct RankCount {
   std::int64_t total = 0;
+  std::int64_t fixed = 0;  ///< of total: of adapters without a rank gate, outside of any budget
   std::int64_t active = 0;
   double expected = 0;    ///< E[L0]; equals active for gates without noise
   double mean_logit = 0;  ///< mean |m| of a site, summed over sites: what `literal` penalises
@@ -31,8 +32,9 @@ constexpr std::size_t kRankFigures = 3;
                                    std::span<const double, kRankFigures> figures);
 /// Both, with one host read.
 [[nodiscard]] RankCount count_rank(const model::Transformer& model);
-/// Directions that exist.
+/// Directions that exist; and those of adapters without a rank gate.
 [[nodiscard]] std::int64_t total_rank(const model::Transformer& model);
+[[nodiscard]] std::int64_t fixed_rank(const model::Transformer& model);
 
 class RankBudget {
  public:

@@ -41,6 +41,16 @@ std::int64_t total_rank(const model::Transformer& model) {
   return total;
 }
 
+std::int64_t fixed_rank(const model::Transformer& model) {
+  std::int64_t fixed = 0;
+  for (const auto& block : model.blocks()) {
+    for (const auto& group : block.adapters().groups) {
+      for (const auto& site : group.sites) fixed += site.rank_gate.empty() ? site.directions() : 0;
+    }
+  }
+  return fixed;
+}
+
 at::Tensor rank_figures(const model::Transformer& model) {
   const at::NoGradGuard no_grad;
   const auto options =
@@ -66,7 +76,8 @@ at::Tensor rank_figures(const model::Transformer& model) {
 
 RankCount rank_count(const model::Transformer& model,
                      std::span<const double, kRankFigures> figures) {
-  return {total_rank(model), static_cast<std::int64_t>(figures[0]), figures[1], figures[2]};
+  return {total_rank(model), fixed_rank(model), static_cast<std::int64_t>(figures[0]), figures[1],
+          figures[2]};
 }
 
 RankCount count_rank(const model::Transformer& model) {

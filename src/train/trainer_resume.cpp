@@ -97,7 +97,7 @@ void Trainer::begin(const RunOptions& options) {
   } else if (options.resume == "auto") {
     log_.info("no checkpoint in " + options.folder.string() + ": a fresh run");
   }
-  const auto directions = count_rank(model_).total;
+  const auto directions = total_rank(model_) - fixed_rank(model_);
   if (step_ == 0 && rank_budget_.budget() > static_cast<double>(directions)) {
     log_.warn(base::text("the rank budget ", rank_budget_.budget(), " is above the ", directions,
                          " directions of the model: it limits nothing"));

@@ -11,6 +11,7 @@ import shutil
 import signal
 import struct
 import sys
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from cli_fixture import (  # noqa: E402
@@ -184,6 +185,13 @@ class Resume(CliTest):
                      "train.seed", after_start=True, says=["train.learning_rate"])
         said = self.world.train(folder, *change, "--allow-change", "train.learning_rate")
         self.assertNotEqual(said["parameters_hash"], self.world.undisturbed["parameters_hash"])
+
+    def test_other_instructions_of_the_processor_are_refused_where_bits_are_asked_for(self):
+        strict = ["--set", "checkpoint.require_bitwise=true"]
+        self.world.train("r/strict", "--steps", 2, *strict)
+        with unittest.mock.patch.dict(self.world.environment, DFMOA_CPU="reference"):
+            self.refused(3, "train", "--run", "r/strict", "--resume", "auto", *strict,
+                         after_start=True, says=["instructions reference", "require_bitwise"])
 
     def test_another_base_model_is_refused(self):
         self.world.init_model("other_base", 2)

@@ -39,6 +39,18 @@ TEST(RunConfigTest, a_section_that_no_adapter_names_is_refused_with_the_nearest)
       << rank;
 }
 
+/// A later piece of a document has no prompt that such a gate could read.
+TEST(RunConfigTest, pieces_of_documents_do_not_go_with_gates_of_a_span) {
+  RunConfig run;
+  run.set("adapter.main.router", "main");
+  run.set("router.main.scope", "span");
+  run.set("data.long", "truncate");
+  run.validate();
+  run.set("data.long", "split");
+  const auto sentence = formats::sentence_of<base::UsageError>([&] { run.validate(); });
+  EXPECT_TRUE(formats::contains(sentence, "router.main.scope = span")) << sentence;
+}
+
 /// They would divide 0 by 0, or correct a bias by 1 / 0.
 TEST(RunConfigTest, an_optimizer_that_cannot_be_is_refused) {
   RunConfig run;

@@ -138,30 +138,42 @@ TEST(LiteralPenalty, fixes_every_gate_at_one_half_and_removes_nothing) {
   EXPECT_EQ(count_rank(model).active, 8);
 }
 
-/// The same logits under the budget's own penalty close.
-TEST(BudgetPenalty, closes_gates_until_the_budget_is_met_and_no_further) {
-  const auto plan = one_lora(8, 3);
+/// The same logits under the budget's own penalty close. An adapter without rank gates has no share
+/// in the budget.
+class BudgetPenalty : public testing::TestWithParam<bool> {};
+
+TEST_P(BudgetPenalty, closes_gates_until_the_budget_is_met_and_no_further) {
+  auto plan = one_lora(8, 3);
+  if (GetParam()) {
+    plan.adapters["fixed"] = plan.adapters["lora"];
+    plan.adapters["fixed"].sites = {"o"};
+    plan.adapters["fixed"].rank_gate = "";
+  }
   auto model = student_of(plan);
+  const double fixed = GetParam() ? 8 : 0;
+  EXPECT_EQ(count_rank(model).fixed, static_cast<std::int64_t>(fixed));
   RankBudget budget(plan, 1000);
   const Optimizer optimizer{TrainConfig{}};
   logits_of(model).copy_(at::linspace(-1, 2.4, 8, at::kDouble));
-  EXPECT_GT(count_rank(model).expected, 3);
+  EXPECT_GT(count_rank(model).expected - fixed, 3);
   for (int step = 100; step < 690; ++step) {
     model.blocks()[0].parameters().zero_gradient();
     budget.add_gradient(model, step);
     const auto rank = count_rank(model);
     const auto index = model.blocks()[0].parameters().index_of("mlp_out/logit");
     const auto gradient = model.blocks()[0].parameters().gradient(index);
-    if (rank.expected <= 3) {
+    if (rank.expected - fixed <= 3) {
       EXPECT_EQ(gradient.abs().max().item<double>(), 0);
     }
     optimizer.step(model.blocks(), {0, 0, 0.01}, step + 1);
     budget.dual_step(rank, step);
   }
   // Adam's momentum carries the gates about ten learning rates, 0.1, beyond the point.
-  EXPECT_LE(count_rank(model).expected, 3.05);
-  EXPECT_GE(count_rank(model).expected, 2.6);
+  EXPECT_LE(count_rank(model).expected - fixed, 3.05);
+  EXPECT_GE(count_rank(model).expected - fixed, 2.6);
 }
+
+INSTANTIATE_TEST_SUITE_P(FixedBeside, BudgetPenalty, testing::Bool());
 
 TEST(RankCut, leaves_no_more_than_the_budget_whatever_the_gates_say) {
   for (const std::int64_t wanted : {1, 5, 8}) {
