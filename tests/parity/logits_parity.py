@@ -72,6 +72,13 @@ def worst(one, two):
     return float(np.abs(one - two).max())
 
 
+def typical(one, two):
+    """Of a long text the largest error but for one position in a thousand: random tokens hold a few
+    at which any rounding grows a hundredfold, and whose luck decides there."""
+    by_position = np.abs(one - two).max(axis=1)
+    return float(np.quantile(by_position, 0.999 if len(by_position) > 1000 else 1.0))
+
+
 class Logits(unittest.TestCase):
     def setUp(self):
         self.kept = tempfile.TemporaryDirectory()
@@ -86,8 +93,8 @@ class Logits(unittest.TestCase):
         for name, ids in texts_of_ids.items():
             exact = theirs(model, ids)
             self.assertLess(worst(ours(path, ids, "fp64", self.folder), exact), 1e-9, name)
-            bound = 2 * max(worst(fp32[name], exact), FLOOR)
-            self.assertLess(worst(ours(path, ids, "fp32", self.folder), exact), bound, name)
+            bound = 2 * max(typical(fp32[name], exact), FLOOR)
+            self.assertLess(typical(ours(path, ids, "fp32", self.folder), exact), bound, name)
 
     def seeded(self, name, *options):
         path = self.folder / name
