@@ -26,7 +26,8 @@ data::Question question_of(const std::string& prompt, const Options& options) {
   const auto given = [&](const char* name) {
     return options.has(name) ? options.text(name) : std::string();
   };
-  return {prompt, given("input"), given("system"), options.has("instruction")};
+  return {prompt, given("input"), given("system"),
+          options.has("instruction") || options.has("input")};
 }
 
 void refuse_in_plain(const Options& options) {
@@ -68,8 +69,8 @@ base::ExitCode run_generate(const Arguments& arguments) {
       "prompts", po::value<std::string>(), "a file with one prompt a line, generated as a batch")(
       "base", po::value<std::string>(), "base model folder, where it has moved")(
       "plain", "take the prompt as it is, without the model's chat template")(
-      "instruction", "the prompt is an instruction, as in lines of {\"instruction\"}")(
-      "input", po::value<std::string>(), "what the instruction is about")(
+      "instruction", "the prompt (-p) is an instruction, as in lines of {\"instruction\"}")(
+      "input", po::value<std::string>(), "what the prompt, then an instruction, is about")(
       "system", po::value<std::string>(), "the system's message before the prompt")(
       "device", po::value<std::string>()->default_value("auto"), "auto, cpu or cuda")(
       "show-gates", "mark every token with its strongest expert")("json", "print JSON");

@@ -117,7 +117,8 @@ void list_train_options(Options& options) {
                 "configuration file (default config.ini of the run folder)")(
       "set", po::value<std::vector<std::string>>()->composing(), "section.key=value, repeatable")(
       "run", po::value<std::string>(), "run folder (default runs/NAME of the configuration)")(
-      "resume", po::value<std::string>()->default_value("none"), "auto, none or a checkpoint")(
+      "resume", po::value<std::string>()->default_value("none"),
+      "auto, none or the path of a checkpoint")(
       "allow-change", po::value<std::vector<std::string>>()->composing(),
       "a key that may differ from the checkpoint's, repeatable")(
       "steps", po::value<std::int64_t>()->default_value(-1),
