@@ -43,7 +43,9 @@ TEST_F(TrainerTest, number_of_processes_changes_nothing_but_rounding) {
                             {"train.weight_decay", "0.1"}},
                            config());
   for (const auto& router : {Keys{}, topk}) {
-    for (const Keys& keys : {Keys{{"train.optimizer", "sgd"}}, Keys{{"train.optimizer", "adamw"}},
+    // AdamW's default 1e-8 would enlarge what rounding leaves of a gradient that is nothing.
+    for (const Keys& keys : {Keys{{"train.optimizer", "sgd"}},
+                             Keys{{"train.optimizer", "adamw"}, {"train.epsilon", "1e-5"}},
                              Keys{{"train.optimizer", "sgd"}, {"train.statistics", "lag_one"}}}) {
       for (const std::string micro_batches : {"1", "3", "4"}) {
         const auto run =
