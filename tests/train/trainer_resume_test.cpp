@@ -76,10 +76,15 @@ TEST_F(TrainerTest, fresh_run_into_a_used_folder_is_refused_and_changes_nothing)
   EXPECT_EQ(train(config(), into("used", 2)).parameters_hash, first.parameters_hash);
 }
 
-TEST_F(TrainerTest, saved_by_four_processes_a_run_goes_on_with_any_number) {
+TEST_F(TrainerTest, any_number_of_processes_makes_a_run_or_goes_on_with_it) {
   auto sgd = config();
   sgd.set("train.optimizer", "sgd");
   (void)train(sgd, into("p1"));
+  for (const int processes : {2, 3, 4}) {
+    const auto name = base::text("straight", processes);
+    (void)train(sgd, into(name), processes);
+    EXPECT_LE(distance(name, "p1"), 1e-12) << processes;
+  }
   (void)train(sgd, into("p4", 4), 4);
   for (const int processes : {1, 2, 3}) {
     const auto name = base::text("to", processes);
