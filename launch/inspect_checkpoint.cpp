@@ -52,7 +52,7 @@ nlohmann::json routers_of(const model::Transformer& model,
   for (const auto& block : model.blocks()) {
     const auto& own = block.adapters().routers;
     for (std::size_t r = 0; r < own.size(); ++r) {
-      const gates::StatisticsLayout layout{own[r].experts};
+      const auto layout = own[r].layout();
       const auto size = static_cast<std::size_t>(layout.size());
       auto router = use_of(std::span(statistics).subspan(at, size), layout);
       router["name"] = base::text("layer/", block.layer(), "/", own[r].name);

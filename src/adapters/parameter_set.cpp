@@ -67,6 +67,17 @@ std::size_t ParameterSet::index_of(const std::string& name) const {
   throw base::ShapeError("parameter " + name + " does not exist in this block");
 }
 
+std::vector<std::size_t> ParameterSet::indices_under(const std::string& folder) const {
+  std::vector<std::size_t> found;
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    const auto& name = specs_[i].name;
+    if (name.starts_with(folder) && name.find('/', folder.size()) == std::string::npos) {
+      found.push_back(i);
+    }
+  }
+  return found;
+}
+
 const at::Tensor& ParameterSet::leaf(const std::string& name) const {
   return leaves_[index_of(name)];
 }

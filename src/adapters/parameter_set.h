@@ -32,6 +32,9 @@ class ParameterSet {
   [[nodiscard]] const std::vector<at::Tensor>& leaves() const { return leaves_; }
   /// Throws ShapeError for an unknown name.
   [[nodiscard]] std::size_t index_of(const std::string& name) const;
+  /// Parameters whose name is `folder`, which ends with "/", and one more part: none of a deeper
+  /// one.
+  [[nodiscard]] std::vector<std::size_t> indices_under(const std::string& folder) const;
   [[nodiscard]] const at::Tensor& leaf(const std::string& name) const;
 
   /// Views of leaf `index`, shaped like it.

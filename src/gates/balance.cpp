@@ -6,9 +6,6 @@
 namespace dfmoa::gates {
 namespace {
 
-constexpr double kDualRate = 0.2;
-constexpr double kLowest = 1e-4;
-constexpr double kHighest = 10.0;
 constexpr double kTiny = 1e-300;
 
 double sum_of(std::span<const double> values) {
@@ -17,81 +14,132 @@ double sum_of(std::span<const double> values) {
   return total;
 }
 
-/// Entropy of the shares of sum p_e, nats.
-double load_entropy_of(std::span<const double> statistics, const StatisticsLayout& layout) {
-  return load_figures(statistics, layout).entropy;
-}
-
-class LoadEntropy final : public BalanceTerm {
+/// What all terms know: where their numbers stand, and their weight.
+class Term : public BalanceTerm {
  public:
-  LoadEntropy(const StatisticsLayout& layout, double weight) : layout_(layout), weight_(weight) {}
-  double value(std::span<const double> statistics) const override {
-    return weight_ * load_entropy_of(statistics, layout_);
+  Term(const StatisticsLayout& layout, double weight) : layout_(layout), weight_(weight) {}
+
+ protected:
+  using Statistics = std::span<const double>;
+
+  [[nodiscard]] std::size_t experts() const { return static_cast<std::size_t>(layout_.experts); }
+  [[nodiscard]] Statistics probabilities(Statistics s) const { return s.first(experts()); }
+  [[nodiscard]] double units(Statistics s) const {
+    return s[static_cast<std::size_t>(layout_.units())];
   }
-  std::vector<double> gradient(std::span<const double> statistics) const override {
-    std::vector<double> kappa(statistics.size(), 0.0);
-    const auto probabilities = statistics.first(static_cast<std::size_t>(layout_.experts));
-    const double total = sum_of(probabilities);
+  [[nodiscard]] const StatisticsLayout& layout() const { return layout_; }
+  [[nodiscard]] double weight() const { return weight_; }
+
+ private:
+  StatisticsLayout layout_;
+  double weight_;
+};
+
+class LoadEntropy final : public Term {
+ public:
+  using Term::Term;
+  double value(Statistics s) const override { return weight() * load_figures(s, layout()).entropy; }
+  std::vector<double> gradient(Statistics s) const override {
+    std::vector<double> kappa(s.size(), 0.0);
+    const double total = sum_of(probabilities(s));
     if (total <= 0) return kappa;
-    const double entropy = load_entropy_of(statistics, layout_);
-    for (std::size_t e = 0; e < probabilities.size(); ++e) {
-      const double share = std::max(probabilities[e] / total, kTiny);
-      kappa[e] = -weight_ * (std::log(share) + entropy) / total;
+    const double entropy = load_figures(s, layout()).entropy;
+    for (std::size_t e = 0; e < experts(); ++e) {
+      const double share = std::max(s[e] / total, kTiny);
+      kappa[e] = -weight() * (std::log(share) + entropy) / total;
     }
     return kappa;
   }
-
- private:
-  StatisticsLayout layout_;
-  double weight_;
 };
 
-class MeanEntropy final : public BalanceTerm {
+/// Mean over units of one of the vector's sums.
+class MeanOf final : public Term {
  public:
-  MeanEntropy(const StatisticsLayout& layout, double weight) : layout_(layout), weight_(weight) {}
-  double value(std::span<const double> statistics) const override {
-    const double units = statistics[static_cast<std::size_t>(layout_.units())];
-    return units > 0 ? weight_ * statistics[static_cast<std::size_t>(layout_.entropy_w())] / units
-                     : 0.0;
+  MeanOf(const StatisticsLayout& layout, double weight, std::int64_t position)
+      : Term(layout, weight), position_(static_cast<std::size_t>(position)) {}
+  double value(Statistics s) const override {
+    return units(s) > 0 ? weight() * s[position_] / units(s) : 0.0;
   }
-  std::vector<double> gradient(std::span<const double> statistics) const override {
-    std::vector<double> kappa(statistics.size(), 0.0);
-    const double units = statistics[static_cast<std::size_t>(layout_.units())];
-    if (units > 0) kappa[static_cast<std::size_t>(layout_.entropy_w())] = weight_ / units;
+  std::vector<double> gradient(Statistics s) const override {
+    std::vector<double> kappa(s.size(), 0.0);
+    if (units(s) > 0) kappa[position_] = weight() / units(s);
     return kappa;
   }
 
  private:
-  StatisticsLayout layout_;
-  double weight_;
+  std::size_t position_;
 };
 
-class SwitchBalance final : public BalanceTerm {
+/// E * sum_e f_e P_e; `above_threshold`: with mean(p_e - tau) for P_e.
+class SwitchBalance final : public Term {
  public:
-  SwitchBalance(const StatisticsLayout& layout, double weight) : layout_(layout), weight_(weight) {}
-  double value(std::span<const double> statistics) const override {
-    const auto factors = gradient(statistics);
+  SwitchBalance(const StatisticsLayout& layout, double weight, bool above_threshold)
+      : Term(layout, weight), above_threshold_(above_threshold) {}
+  double value(Statistics s) const override {
+    const auto factors = gradient(s);
     double total = 0;
-    for (std::size_t e = 0; e < experts(); ++e) total += factors[e] * statistics[e];
+    for (std::size_t u = 0; u < s.size(); ++u) total += factors[u] * s[u];
     return total;
   }
-  std::vector<double> gradient(std::span<const double> statistics) const override {
-    std::vector<double> kappa(statistics.size(), 0.0);
-    const double units = statistics[static_cast<std::size_t>(layout_.units())];
-    const auto counts = statistics.subspan(experts(), experts());
+  std::vector<double> gradient(Statistics s) const override {
+    std::vector<double> kappa(s.size(), 0.0);
+    const auto counts = s.subspan(experts(), experts());
     const double assignments = sum_of(counts);
-    if (units <= 0 || assignments <= 0) return kappa;
-    for (std::size_t e = 0; e < experts(); ++e) {
-      kappa[e] = weight_ * static_cast<double>(experts()) * counts[e] / assignments / units;
-    }
+    if (units(s) <= 0 || assignments <= 0) return kappa;
+    const double whole = weight() * static_cast<double>(experts()) / units(s);
+    for (std::size_t e = 0; e < experts(); ++e) kappa[e] = whole * counts[e] / assignments;
+    if (above_threshold_) kappa[static_cast<std::size_t>(layout().threshold())] = -whole;
     return kappa;
   }
 
  private:
-  std::size_t experts() const { return static_cast<std::size_t>(layout_.experts); }
+  bool above_threshold_;
+};
 
-  StatisticsLayout layout_;
-  double weight_;
+/// Variance / mean^2 = E * sum p_e^2 / (sum p_e)^2 - 1.
+class SquaredVariation final : public Term {
+ public:
+  using Term::Term;
+  double value(Statistics s) const override {
+    const double total = sum_of(probabilities(s));
+    if (total <= 0) return 0;
+    return weight() * (static_cast<double>(experts()) * squares(s) / (total * total) - 1);
+  }
+  std::vector<double> gradient(Statistics s) const override {
+    std::vector<double> kappa(s.size(), 0.0);
+    const double total = sum_of(probabilities(s));
+    if (total <= 0) return kappa;
+    const double factor = 2 * weight() * static_cast<double>(experts()) / (total * total * total);
+    for (std::size_t e = 0; e < experts(); ++e) kappa[e] = factor * (s[e] * total - squares(s));
+    return kappa;
+  }
+
+ private:
+  [[nodiscard]] double squares(Statistics s) const {
+    double total = 0;
+    for (const double value : probabilities(s)) total += value * value;
+    return total;
+  }
+};
+
+/// The sum of two terms.
+class Sum final : public BalanceTerm {
+ public:
+  Sum(std::unique_ptr<BalanceTerm> first, std::unique_ptr<BalanceTerm> second)
+      : first_(std::move(first)), second_(std::move(second)) {}
+  double value(std::span<const double> s) const override {
+    return first_->value(s) + second_->value(s);
+  }
+  std::vector<double> gradient(std::span<const double> s) const override {
+    auto total = first_->gradient(s);
+    const auto other = second_->gradient(s);
+    for (std::size_t u = 0; u < total.size(); ++u) total[u] += other[u];
+    return total;
+  }
+
+ private:
+  std::unique_ptr<BalanceTerm> first_;
+  std::unique_ptr<BalanceTerm> second_;
 };
 
 }  // namespace
@@ -101,74 +149,27 @@ std::unique_ptr<BalanceTerm> load_entropy(const StatisticsLayout& layout, double
 }
 
 std::unique_ptr<BalanceTerm> mean_entropy(const StatisticsLayout& layout, double weight) {
-  return std::make_unique<MeanEntropy>(layout, weight);
+  return std::make_unique<MeanOf>(layout, weight, layout.entropy_w());
+}
+
+std::unique_ptr<BalanceTerm> mean_entropy_p(const StatisticsLayout& layout, double weight) {
+  return std::make_unique<MeanOf>(layout, weight, layout.entropy_p());
 }
 
 std::unique_ptr<BalanceTerm> switch_balance(const StatisticsLayout& layout, double weight) {
-  return std::make_unique<SwitchBalance>(layout, weight);
+  return std::make_unique<SwitchBalance>(layout, weight, /*above_threshold=*/false);
 }
 
-EntropyWeight::EntropyWeight(const RouterConfig& config, std::int64_t experts)
-    : config_(config), layout_{experts} {
-  const bool dual = config.entropy == "dual";
-  state_ = {dual ? std::log(config.entropy_weight) : config.entropy_weight, 0.0, 0.0, 0.0};
+std::unique_ptr<BalanceTerm> threshold_balance(const StatisticsLayout& layout, double weight) {
+  return std::make_unique<SwitchBalance>(layout, weight, /*above_threshold=*/true);
 }
 
-double EntropyWeight::lambda() const {
-  if (config_.entropy == "none" || layout_.experts < 2) return 0.0;
-  if (config_.entropy == "dual") return std::exp(state_[0]);
-  return std::max(state_[0], 0.0);
+std::unique_ptr<BalanceTerm> squared_variation(const StatisticsLayout& layout, double weight) {
+  return std::make_unique<SquaredVariation>(layout, weight);
 }
 
-std::vector<std::unique_ptr<BalanceTerm>> EntropyWeight::terms() const {
-  std::vector<std::unique_ptr<BalanceTerm>> all;
-  if (lambda() > 0) {
-    all.push_back(summed() ? mean_entropy(layout_, -lambda()) : load_entropy(layout_, -lambda()));
-  }
-  if (config_.balance == "switch") {
-    all.push_back(switch_balance(layout_, config_.balance_weight));
-  }
-  return all;
-}
-
-double EntropyWeight::value(std::span<const double> statistics) const {
-  double total = 0;
-  for (const auto& term : terms()) total += term->value(statistics);
-  return total;
-}
-
-std::vector<double> EntropyWeight::gradient(std::span<const double> statistics) const {
-  std::vector<double> total(statistics.size(), 0.0);
-  for (const auto& term : terms()) {
-    const auto part = term->gradient(statistics);
-    for (std::size_t u = 0; u < total.size(); ++u) total[u] += part[u];
-  }
-  return total;
-}
-
-void EntropyWeight::step(std::span<const double> statistics, double learning_rate, double beta1,
-                         double beta2) {
-  if (layout_.experts < 2) return;
-  if (config_.entropy == "dual") {
-    const double limit = std::log(static_cast<double>(layout_.experts));
-    const double missing = config_.entropy_target * limit - load_entropy_of(statistics, layout_);
-    state_[0] =
-        std::clamp(state_[0] + kDualRate * missing / limit, std::log(kLowest), std::log(kHighest));
-  } else if (config_.entropy == "literal") {
-    // Adam on dL/dtheta = -mean H(w) where theta > 0: the run-away that docs/math.md describes.
-    const double slope = state_[0] > 0 ? -mean_entropy(layout_, 1.0)->value(statistics) : 0.0;
-    state_[1] = beta1 * state_[1] + (1 - beta1) * slope;
-    state_[2] = beta2 * state_[2] + (1 - beta2) * slope * slope;
-    state_[3] += 1;
-    const double first = state_[1] / (1 - std::pow(beta1, state_[3]));
-    const double second = state_[2] / (1 - std::pow(beta2, state_[3]));
-    state_[0] -= learning_rate * first / (std::sqrt(second) + 1e-8);
-  }
-}
-
-void EntropyWeight::list(base::StateTree& tree, const std::string& prefix) {
-  tree.add(
-      {prefix, base::DType::f64, {static_cast<std::int64_t>(state_.size())}, state_.data(), 0});
+std::unique_ptr<BalanceTerm> mutual_information(const StatisticsLayout& layout, double weight) {
+  return std::make_unique<Sum>(load_entropy(layout, weight), mean_entropy_p(layout, -weight));
 }
 
 }  // namespace dfmoa::gates

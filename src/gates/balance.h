@@ -7,8 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "src/base/state_tree.h"
-#include "src/gates/config.h"
 #include "src/gates/statistics.h"
 
 namespace dfmoa::gates {
@@ -24,41 +22,22 @@ class BalanceTerm {
 /// weight * H_bal with H_bal the entropy of the mean gate's shares.
 [[nodiscard]] std::unique_ptr<BalanceTerm> load_entropy(const StatisticsLayout& layout,
                                                         double weight);
-/// weight * mean over units of H(w).
+/// weight * mean over units of H(w), or of H(p).
 [[nodiscard]] std::unique_ptr<BalanceTerm> mean_entropy(const StatisticsLayout& layout,
                                                         double weight);
+[[nodiscard]] std::unique_ptr<BalanceTerm> mean_entropy_p(const StatisticsLayout& layout,
+                                                          double weight);
 /// weight * E * sum_e f_e P_e, f = share of assignments (constant), P = mean p.
 [[nodiscard]] std::unique_ptr<BalanceTerm> switch_balance(const StatisticsLayout& layout,
                                                           double weight);
-
-/// The trainable entropy weight lambda of one router, and all terms of its loss.
-///
-/// dual     a constraint H_bal >= c log E: lambda = exp(rho) rises while it is violated.
-/// fixed    lambda constant.
-/// literal  lambda = max(theta, 0) trained by the adapters' optimiser on CE - lambda * mean H(w).
-class EntropyWeight {
- public:
-  EntropyWeight(const RouterConfig& config, std::int64_t experts);
-
-  [[nodiscard]] double lambda() const;
-  /// Loss and gradient of all terms at these global statistics.
-  [[nodiscard]] double value(std::span<const double> statistics) const;
-  [[nodiscard]] std::vector<double> gradient(std::span<const double> statistics) const;
-  /// After the optimiser's step. `learning_rate` and the betas are used by `literal` only.
-  void step(std::span<const double> statistics, double learning_rate, double beta1, double beta2);
-
-  /// Names under `prefix`, e.g. "layer/3/router/main/entropy".
-  void list(base::StateTree& tree, const std::string& prefix);
-
-  /// Loss terms of `literal` are summed over routers, as its source does; all others averaged.
-  [[nodiscard]] bool summed() const { return config_.entropy == "literal"; }
-
- private:
-  [[nodiscard]] std::vector<std::unique_ptr<BalanceTerm>> terms() const;
-
-  RouterConfig config_;
-  StatisticsLayout layout_;
-  std::vector<double> state_;  ///< rho (dual) or theta; then Adam's two moments and step (literal)
-};
+/// The same with mean(p_e - tau) for P: AdaMoLE's own form.
+[[nodiscard]] std::unique_ptr<BalanceTerm> threshold_balance(const StatisticsLayout& layout,
+                                                             double weight);
+/// weight * variance / mean^2 of sum p_e over the experts.
+[[nodiscard]] std::unique_ptr<BalanceTerm> squared_variation(const StatisticsLayout& layout,
+                                                             double weight);
+/// weight * (H(mean p) - mean H(p)): what a unit tells of its expert.
+[[nodiscard]] std::unique_ptr<BalanceTerm> mutual_information(const StatisticsLayout& layout,
+                                                              double weight);
 
 }  // namespace dfmoa::gates

@@ -4,6 +4,16 @@
 
 namespace dfmoa::gates {
 
+std::vector<double> StatisticsLayout::uniform() const {
+  const auto count = static_cast<double>(experts);
+  std::vector<double> one(static_cast<std::size_t>(size()), 1.0 / count);
+  one[static_cast<std::size_t>(entropy_p())] = std::log(count);
+  one[static_cast<std::size_t>(entropy_w())] = std::log(count);
+  if (has_threshold) one[static_cast<std::size_t>(threshold())] = 0.5 / count;
+  one[static_cast<std::size_t>(units())] = 1.0;
+  return one;
+}
+
 LoadFigures load_figures(std::span<const double> statistics, const StatisticsLayout& layout) {
   LoadFigures figures;
   const auto experts = static_cast<std::size_t>(layout.experts);

@@ -9,9 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include "src/gates/documents.h"
+
 namespace dfmoa::model {
 
-/// Keys and values of every layer and sequence, and gates that were fixed at the prompt's end.
+/// What decoding carries from pass to pass: keys and values of every layer and sequence, gates that
+/// were fixed at the prompt's end, and the sums of gates that read a running mean.
 struct DecodeCache {
   struct Sequence {
     at::Tensor k_LKC;  ///< (capacity, KV heads, C); `length` of them are valid
@@ -20,6 +23,7 @@ struct DecodeCache {
   };
   std::vector<std::vector<Sequence>> layers;                           ///< [layer][sequence]
   std::map<std::pair<std::int64_t, std::string>, at::Tensor> gate_DE;  ///< (layer, router)
+  std::map<std::pair<std::int64_t, std::string>, gates::RunningSum> running;
 
   DecodeCache(std::int64_t num_layers, std::size_t num_sequences)
       : layers(static_cast<std::size_t>(num_layers), std::vector<Sequence>(num_sequences)) {}

@@ -2,6 +2,7 @@
 
 #include "src/adapters/rank_gate.h"
 #include "src/base/random.h"
+#include "src/base/text.h"
 #include "src/model/families.h"
 #include "src/ops/attention.h"
 #include "src/ops/norm.h"
@@ -41,32 +42,34 @@ void Block::adapt(BlockAdapters adapters, std::uint64_t seed, at::TensorOptions 
   const std::vector<adapters::GroupBank> groups(adapters_.groups.begin(), adapters_.groups.end());
   auto specs = adapters::adapter_specs(groups);
   for (const auto& router : adapters_.routers) {
-    const auto in_features =
-        router.group < 0 ? architecture_.hidden
-                         : adapters_.groups[static_cast<std::size_t>(router.group)].in_features;
-    specs.push_back(
-        {"router/" + router.name, {router.experts, in_features}, adapters::ParameterGroup::router});
+    for (auto& tensor : tensors_of(router)) {
+      specs.push_back({base::text("router/", router.name, "/", tensor.name),
+                       std::move(tensor.shape), adapters::ParameterGroup::router});
+    }
   }
   for (auto& spec : adapters::rank_gate_specs(groups)) specs.push_back(std::move(spec));
   parameters_ = adapters::ParameterSet(std::move(specs), options);
   adapters::initialise(groups, parameters_, seed, layer_,
                        adapters_.rank_kind == "literal" ? 0.0 : adapters::kLogitStart);
-  const at::NoGradGuard no_grad;
   for (const auto& router : adapters_.routers) {
-    if (!router.config.starts_random()) continue;
-    auto weight_ED =
-        at::empty({router.experts, parameters_.leaf("router/" + router.name).size(1)}, at::kDouble);
-    auto* out = weight_ED.data_ptr<double>();
-    for (std::int64_t e = 0; e < router.experts; ++e) {
-      const base::KeyedRandom random(seed,
-                                     {base::key_word("router"), static_cast<std::uint64_t>(layer_),
-                                      base::key_word(router.name), static_cast<std::uint64_t>(e)});
-      for (std::int64_t d = 0; d < weight_ED.size(1); ++d) {
-        *out++ = router.config.init_scale * random.normal(static_cast<std::uint64_t>(d));
-      }
-    }
-    parameters_.leaf("router/" + router.name).copy_(weight_ED);
+    gates::initialise(router.config, router_parameters(router), seed, layer_, router.name);
   }
+}
+
+std::vector<gates::RouterTensor> Block::tensors_of(const BlockRouter& router) const {
+  const auto in_features =
+      router.group < 0 ? architecture_.hidden
+                       : adapters_.groups[static_cast<std::size_t>(router.group)].in_features;
+  return gates::router_tensors(router.config, router.experts, in_features);
+}
+
+gates::RouterParameters Block::router_parameters(const BlockRouter& router) const {
+  gates::RouterParameters parameters;
+  for (const auto& tensor : tensors_of(router)) {
+    parameters.*tensor.member =
+        parameters_.leaf(base::text("router/", router.name, "/", tensor.name));
+  }
+  return parameters;
 }
 
 void Block::replace(BlockAdapters adapters, adapters::ParameterSet parameters) {
@@ -78,7 +81,7 @@ void Block::replace(BlockAdapters adapters, adapters::ParameterSet parameters) {
 std::int64_t Block::statistics_size() const {
   std::int64_t size = 0;
   for (const auto& router : adapters_.routers) {
-    size += gates::StatisticsLayout{router.experts}.size();
+    size += router.layout().size();
   }
   return size;
 }
@@ -89,12 +92,12 @@ void Block::run_router(std::size_t index, const at::Tensor& x_TD, Gating& gating
   const auto& documents = pass.rows.documents;
   const auto key = std::pair(layer_, router.name);
   // While decoding, a gate that reads the prompt is computed once and kept.
-  const bool kept = pass.cache != nullptr && router.config.scope == "span";
+  const bool kept = pass.cache != nullptr && router.config.is_per_document();
   if (kept && pass.cache->gate_DE.contains(key)) {
     gating.w[index] = pass.cache->gate_DE.at(key).index_select(0, documents.row_T);
   } else {
-    auto gates =
-        gates::route(router.config, x_TD, parameters_.leaf("router/" + router.name), documents);
+    auto* carried = pass.cache != nullptr ? &pass.cache->running[key] : nullptr;
+    auto gates = gates::route(router.config, x_TD, router_parameters(router), documents, carried);
     if (kept) pass.cache->gate_DE.emplace(key, gates.w_UE);
     gating.w[index] = gates.w_TE;
     gating.statistics[index] = gates.statistics_U;

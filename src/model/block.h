@@ -53,6 +53,8 @@ struct BlockRouter {
   gates::RouterConfig config;
   std::int64_t experts = 0;
   int group = -1;  ///< the group whose input it reads; -1: the block's first norm
+
+  [[nodiscard]] gates::StatisticsLayout layout() const { return config.layout(experts); }
 };
 
 /// The input groups of a block, in order.
@@ -96,10 +98,12 @@ class Block {
 
  private:
   struct Gating;  // the gates that this pass has computed so far
+  [[nodiscard]] std::vector<gates::RouterTensor> tensors_of(const BlockRouter& router) const;
   void run_router(std::size_t index, const at::Tensor& x_TD, Gating& gating,
                   const Pass& pass) const;
   [[nodiscard]] std::vector<at::Tensor> group_linear(int group, const at::Tensor& x_TD,
                                                      Gating& gating, const Pass& pass) const;
+  [[nodiscard]] gates::RouterParameters router_parameters(const BlockRouter& router) const;
   [[nodiscard]] at::Tensor rank_gates(const adapters::GroupBank& group, const Pass& pass) const;
   [[nodiscard]] at::Tensor attention(const std::vector<at::Tensor>& qkv, const Pass& pass) const;
 

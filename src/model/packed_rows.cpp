@@ -1,6 +1,5 @@
 #include "src/model/packed_rows.h"
 
-#include "src/base/error.h"
 #include "src/data/packing.h"
 
 namespace dfmoa::model {
@@ -10,12 +9,13 @@ at::Tensor whole_numbers(const std::vector<std::int64_t>& values, at::Device dev
   return torch::tensor(values, torch::kLong).to(device);
 }
 
-void finish(PackedRows& rows, const std::vector<std::int64_t>& position, bool pooled,
+void finish(PackedRows& rows, const std::vector<std::int64_t>& position, bool are_prompts,
             const PackOptions& options) {
   const auto device = options.options.device();
   const auto position_T = whole_numbers(position, at::kCPU);
   rows.position_T = position_T.to(device);
-  gates::finish(rows.documents, pooled, options.options);
+  gates::finish(rows.documents, are_prompts ? options.scopes : std::set<std::string>{},
+                options.options);
   // On the host for every device: a GPU's fp32 sine differs in its last bit, an fp64 run in 1e-9.
   const auto rotary = ops::rotary_table(position_T, options.inverse_frequency,
                                         c10::typeMetaToScalarType(options.options.dtype()));
@@ -41,18 +41,11 @@ PackedRows pack(const data::PackedRow& row, const PackOptions& options) {
   documents.id = row.document_id;
   documents.begin = row.document_begin;
   if (documents.begin.empty()) documents.begin = {0};
-  for (std::size_t d = 0; d < documents.id.size(); ++d) {
-    // Without a marked span the whole prompt before its first answer is read.
-    const bool marked = row.span_end[d] > row.span_begin[d];
-    documents.span_begin.push_back(marked ? row.span_begin[d] : documents.begin[d]);
-    documents.span_end.push_back(marked ? row.span_end[d] : row.prompt_end[d]);
-    if (options.pooled_gates && documents.span_end[d] <= documents.span_begin[d]) {
-      throw base::ContentError(row.where[d] +
-                               ": a gate of scope span has no token to read, expected a marked span"
-                               " or two tokens before the first answer");
-    }
-  }
-  finish(rows, row.position_T, options.pooled_gates, options);
+  documents.prompt_end = row.prompt_end;
+  documents.span_begin = row.span_begin;
+  documents.span_end = row.span_end;
+  documents.where = row.where;
+  finish(rows, row.position_T, /*are_prompts=*/true, options);
   return rows;
 }
 
@@ -73,7 +66,8 @@ PackedRows pack_sequences(const std::vector<std::vector<std::int32_t>>& tokens,
     const auto end = static_cast<std::int64_t>(token.size());
     const bool marked = d < spans.size() && spans[d].second > spans[d].first;
     documents.span_begin.push_back(marked ? first + spans[d].first : first);
-    documents.span_end.push_back(marked ? first + spans[d].second : end - 1);
+    documents.span_end.push_back(marked ? first + spans[d].second : first);
+    documents.prompt_end.push_back(end - 1);
     documents.begin.push_back(end);
     documents.id.push_back(static_cast<std::int64_t>(d));
   }
@@ -83,7 +77,7 @@ PackedRows pack_sequences(const std::vector<std::vector<std::int32_t>>& tokens,
   rows.target_X = whole_numbers({}, device);
   const bool are_prompts =
       std::all_of(start.begin(), start.end(), [](auto first) { return first == 0; });
-  finish(rows, position, options.pooled_gates && are_prompts, options);
+  finish(rows, position, are_prompts, options);
   return rows;
 }
 

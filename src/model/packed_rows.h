@@ -4,6 +4,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -33,19 +35,18 @@ struct PackedRows {
 struct PackOptions {
   at::Tensor inverse_frequency;  ///< on the host
   at::TensorOptions options;     ///< compute type and device
-  bool pooled_gates = false;     ///< some router reads a span
+  std::set<std::string> scopes;  ///< of the gates per document that will read the rows
 };
 
-/// Without a marked span, gates of scope span read the prompt but its last token, from which the
-/// answer is predicted.
-/// Throws ContentError "file:line: ..." for a document in which such a gate has no token to read.
+/// Throws ContentError "file:line: ..." for a document in which a gate per document has no token to
+/// read.
 [[nodiscard]] PackedRows pack(const data::PackedRow& row, const PackOptions& options);
 
 /// New tokens of several sequences, for decoding: sequence d continues at position start[d]; one
-/// without new tokens takes no part. Where all start at 0, gates of scope span can be computed:
-/// they read spans[d], tokens of the sequence. Without spans, or for an empty one, they read what
-/// they read in training: every token of the prompt but the last, from which the answer is
-/// predicted. Throws ContentError for a gate of scope span without a token to read.
+/// without new tokens takes no part. Where all start at 0, gates per document can be computed:
+/// scope span reads spans[d], tokens of the sequence; the other scopes, and span without one, what
+/// they read in training: the prompt without its last token, from which the answer is predicted.
+/// Throws ContentError for such a gate without a token to read.
 [[nodiscard]] PackedRows pack_sequences(
     const std::vector<std::vector<std::int32_t>>& tokens, const std::vector<std::int64_t>& start,
     const std::vector<std::pair<std::int64_t, std::int64_t>>& spans, const PackOptions& options);

@@ -23,14 +23,14 @@ void Transformer::adapt(const AdapterPlan& plan, std::uint64_t seed) {
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
     if (adapted[layer].empty()) continue;
     for (const auto& router : adapted[layer].routers) {
-      pooled_gates_ = pooled_gates_ || router.config.scope == "span";
+      if (router.config.is_per_document()) scopes_.insert(router.config.scope);
     }
     blocks_[layer].adapt(std::move(adapted[layer]), seed, base_->embedding_VD.options());
   }
 }
 
 PackOptions Transformer::pack_options() const {
-  return {base_->inverse_frequency, base_->embedding_VD.options(), pooled_gates_};
+  return {base_->inverse_frequency, base_->embedding_VD.options(), scopes_};
 }
 
 void Transformer::check(const data::PackedRow& row) const {

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,7 +41,7 @@ class Transformer {
   void adapt(const AdapterPlan& plan, std::uint64_t seed);
 
   /// Throws ContentError "file:line: ..." for a document longer than the model's positions, with a
-  /// token outside its embedding, or in which a gate of scope span has no token to read.
+  /// token outside its embedding, or in which a gate per document has no token to read.
   [[nodiscard]] PackedRows pack(const data::PackedRow& row) const;
   /// As model::pack_sequences.
   [[nodiscard]] PackedRows pack_sequences(
@@ -73,7 +74,7 @@ class Transformer {
 
   std::shared_ptr<const BaseModel> base_;
   std::vector<Block> blocks_;
-  bool pooled_gates_ = false;
+  std::set<std::string> scopes_;  // of all gates per document
 };
 
 }  // namespace dfmoa::model

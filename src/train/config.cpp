@@ -171,10 +171,12 @@ void RunConfig::validate() const {
   refuse_unnamed("router", "router", plan.routers, routers);
   refuse_unnamed("rank", "rank_gate", plan.rank_gates, rank_gates);
   for (const auto& [name, router] : plan.routers) {
-    if (router.scope != "span" || data.long_documents != "split") continue;
+    const bool reads_prompt = router.is_per_document() && router.scope != "first_token";
+    if (!reads_prompt || data.long_documents != "split") continue;
     throw base::UsageError(base::text("data.long = split does not go with router.", name,
-                                      ".scope = span: a later piece has no prompt to read, "
-                                      "expected truncate or error"));
+                                      ".scope = ", router.scope,
+                                      ": a later piece has no prompt to read, expected truncate or "
+                                      "error"));
   }
   const auto every = train.evaluate_every;
   if (every > 0 && data.eval.empty()) {

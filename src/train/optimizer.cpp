@@ -32,11 +32,13 @@ void Optimizer::step(std::vector<model::Block>& blocks, const Rates& rates,
     update(parameters.flat(ParameterGroup::adapter), rates.adapter, config_.weight_decay, config_,
            updates);
     for (const auto& router : block.adapters().routers) {
-      const auto index = parameters.index_of("router/" + router.name);
       const double own = router.config.learning_rate;
-      update({parameters.leaves()[index], parameters.gradient(index), parameters.moment1(index),
-              parameters.moment2(index)},
-             own < 0 ? rates.adapter : own * rates.router_share, 0.0, config_, updates);
+      const double rate = own < 0 ? rates.adapter : own * rates.router_share;
+      for (const auto index : parameters.indices_under("router/" + router.name + "/")) {
+        update({parameters.leaves()[index], parameters.gradient(index), parameters.moment1(index),
+                parameters.moment2(index)},
+               rate, 0.0, config_, updates);
+      }
     }
     update(parameters.flat(ParameterGroup::rank_gate), rates.rank_gate, 0.0, config_, updates);
   }

@@ -65,8 +65,12 @@ HostParameters list_model(model::Transformer& model, std::vector<BlockEntropy>& 
     const auto& routers = block.adapters().routers;
     for (std::size_t r = 0; r < routers.size(); ++r) {
       const auto name = base::text("layer/", block.layer(), "/router/", routers[r].name);
-      add_rows(tree, parameters, "router/" + routers[r].name, name + "/weight", 0,
-               routers[r].experts, moments);
+      const auto folder = "router/" + routers[r].name + "/";
+      for (const auto index : parameters.indices_under(folder)) {
+        const auto& spec = parameters.specs()[index];
+        add_rows(tree, parameters, spec.name, name + "/" + spec.name.substr(folder.size()), 0,
+                 spec.shape[0], moments);
+      }
       entropy[static_cast<std::size_t>(block.layer())][r].list(tree, name + "/entropy");
     }
   }

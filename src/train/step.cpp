@@ -163,8 +163,7 @@ std::vector<double> Step::kappa(const std::vector<std::vector<double>>& statisti
     std::size_t begin = 0;
     const auto& routers = model_.blocks()[layer].adapters().routers;
     for (std::size_t r = 0; r < routers.size(); ++r) {
-      const auto size =
-          static_cast<std::size_t>(gates::StatisticsLayout{routers[r].experts}.size());
+      const auto size = static_cast<std::size_t>(routers[r].layout().size());
       const auto& entropy = entropy_[layer][r];
       for (const double slope :
            entropy.gradient(std::span(statistics[layer]).subspan(begin, size))) {
@@ -182,8 +181,7 @@ double Step::balance_value(const std::vector<std::vector<double>>& statistics) c
     std::size_t begin = 0;
     const auto& routers = model_.blocks()[layer].adapters().routers;
     for (std::size_t r = 0; r < routers.size(); ++r) {
-      const auto size =
-          static_cast<std::size_t>(gates::StatisticsLayout{routers[r].experts}.size());
+      const auto size = static_cast<std::size_t>(routers[r].layout().size());
       const auto value =
           entropy_[layer][r].value(std::span(statistics[layer]).subspan(begin, size));
       total += entropy_[layer][r].summed() ? value : value / num_routers_;
@@ -198,12 +196,7 @@ std::vector<std::vector<double>> Step::uniform_statistics() const {
   for (const auto& block : model_.blocks()) {
     std::vector<double> uniform;
     for (const auto& router : block.adapters().routers) {
-      const gates::StatisticsLayout layout{router.experts};
-      const auto experts = static_cast<double>(router.experts);
-      std::vector<double> one(static_cast<std::size_t>(layout.size()), 1.0 / experts);
-      one[static_cast<std::size_t>(layout.entropy_p())] = std::log(experts);
-      one[static_cast<std::size_t>(layout.entropy_w())] = std::log(experts);
-      one[static_cast<std::size_t>(layout.units())] = 1.0;
+      const auto one = router.layout().uniform();
       uniform.insert(uniform.end(), one.begin(), one.end());
     }
     all.push_back(std::move(uniform));

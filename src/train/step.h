@@ -9,7 +9,7 @@
 
 #include "distributed/comm/communicator.h"
 #include "src/data/packing.h"
-#include "src/gates/balance.h"
+#include "src/gates/entropy_weight.h"
 #include "src/model/transformer.h"
 
 namespace dfmoa::train {

@@ -127,8 +127,8 @@ void Trainer::update(const StepResult& result, const Vote& verdict) {
   for (std::size_t layer = 0; layer < entropy_.size(); ++layer) {
     std::size_t at = 0;
     for (std::size_t r = 0; r < entropy_[layer].size(); ++r) {
-      const auto experts = model_.blocks()[layer].adapters().routers[r].experts;
-      const auto size = static_cast<std::size_t>(gates::StatisticsLayout{experts}.size());
+      const auto layout = model_.blocks()[layer].adapters().routers[r].layout();
+      const auto size = static_cast<std::size_t>(layout.size());
       entropy_[layer][r].step(std::span(result.statistics[layer]).subspan(at, size), rate,
                               config_.train.beta1, config_.train.beta2);
       at += size;

@@ -28,7 +28,7 @@ void Trainer::add_router_figures(const StepResult& result, Figures& all) const {
     std::size_t at = 0;
     const auto& block = model_.blocks()[layer].adapters();
     for (std::size_t r = 0; r < block.routers.size(); ++r) {
-      const gates::StatisticsLayout layout{block.routers[r].experts};
+      const auto layout = block.routers[r].layout();
       const auto size = static_cast<std::size_t>(layout.size());
       const auto load =
           gates::load_figures(std::span(result.statistics[layer]).subspan(at, size), layout);

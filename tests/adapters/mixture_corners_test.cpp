@@ -42,7 +42,10 @@ class MixtureCorners : public testing::TestWithParam<tests::Corner> {
   }
 
   static at::Tensor gates_of(const at::Tensor& logit_TE) {
-    auto w_TE = gates::select(GetParam().router(), logit_TE).w_UE.detach().clone();
+    const auto config = GetParam().router();
+    const auto threshold_T1 =
+        config.has_threshold() ? at::zeros({logit_TE.size(0), 1}, at::kDouble) : at::Tensor();
+    auto w_TE = gates::select(config, logit_TE, threshold_T1).w_UE.detach().clone();
     if (GetParam().closed) w_TE.zero_();
     return w_TE.requires_grad_();
   }

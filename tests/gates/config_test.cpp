@@ -26,6 +26,16 @@ TEST(RouterConfig, every_field_is_reachable_by_its_name) {
   assign_router(config, "entropy_target", "0.8");
   assign_router(config, "balance", "switch");
   assign_router(config, "balance_weight", "0.3");
+  assign_router(config, "threshold_max", "0.25");
+  assign_router(config, "network", "mlp");
+  assign_router(config, "over", "adapters");
+  assign_router(config, "entropy_of", "unit");
+  assign_router(config, "confidence", "dual");
+  assign_router(config, "confidence_target", "0.7");
+  EXPECT_EQ(config.network + config.over + config.entropy_of + config.confidence,
+            "mlpadaptersunitdual");
+  EXPECT_EQ(config.threshold_max, 0.25);
+  EXPECT_EQ(config.confidence_target, 0.7);
   EXPECT_EQ(config.kind + config.scope + config.input, "topkspanper_site");
   EXPECT_EQ(config.init + config.entropy + config.balance, "normalliteralswitch");
   EXPECT_EQ(config.top_k, 3);
@@ -42,7 +52,7 @@ TEST(RouterConfig, impossible_values_are_refused_by_the_field) {
       {"kind", "hash"},        {"top_k", "0"},          {"temperature", "0"},
       {"scope", "sequence"},   {"input", "per_layer"},  {"init", "ones"},
       {"init_scale", "-1"},    {"learning_rate", "-2"}, {"entropy", "yes"},
-      {"entropy_weight", "0"}, {"entropy_target", "2"}, {"balance", "cv2"},
+      {"entropy_weight", "0"}, {"entropy_target", "2"}, {"balance", "cv3"},
       {"balance_weight", "-1"}};
   for (const auto& [key, value] : refused) {
     RouterConfig config;
@@ -54,14 +64,14 @@ TEST(RouterConfig, impossible_values_are_refused_by_the_field) {
 
 TEST(RouterConfig, selecting_gates_start_random_and_dense_ones_at_zero) {
   RouterConfig config;
-  EXPECT_FALSE(config.starts_random());
+  EXPECT_EQ(config.start(), "zero");
   config.kind = "topk";
-  EXPECT_TRUE(config.starts_random());
+  EXPECT_EQ(config.start(), "normal");
   config.init = "zero";
-  EXPECT_FALSE(config.starts_random());
+  EXPECT_EQ(config.start(), "zero");
   config.kind = "softmax";
-  config.init = "normal";
-  EXPECT_TRUE(config.starts_random());
+  config.init = "uniform";
+  EXPECT_EQ(config.start(), "uniform");
 }
 
 TEST(RouterConfig, mean_gate_is_a_share_and_its_square_where_one_expert_is_not_renormalised) {
@@ -71,6 +81,32 @@ TEST(RouterConfig, mean_gate_is_a_share_and_its_square_where_one_expert_is_not_r
   EXPECT_DOUBLE_EQ(config.mean_gate(4), 0.25);
   config.top_k = 1;
   EXPECT_DOUBLE_EQ(config.mean_gate(4), 0.0625);
+}
+
+TEST(RouterConfig, thresholds_have_their_kind_s_largest_value) {
+  RouterConfig config;
+  EXPECT_FALSE(config.has_threshold());
+  config.kind = "threshold";
+  EXPECT_TRUE(config.has_threshold());
+  EXPECT_DOUBLE_EQ(config.largest_threshold(8), 0.125);
+  config.kind = "sigmoid_threshold";
+  EXPECT_DOUBLE_EQ(config.largest_threshold(8), 0.5);
+  config.threshold_max = 0.25;
+  EXPECT_DOUBLE_EQ(config.largest_threshold(8), 0.25);
+  EXPECT_EQ(config.layout(8).size(), 20) << "one more than without a threshold";
+}
+
+TEST(RouterConfig, terms_and_gates_that_do_not_go_together_are_refused) {
+  RouterConfig config;
+  config.balance = "threshold_literal";
+  auto sentence = tests::refusal<base::UsageError>([&] { config.validate("main", 4); });
+  EXPECT_TRUE(tests::contains(sentence, "needs kind threshold, it is softmax")) << sentence;
+  config.kind = "threshold";
+  EXPECT_NO_THROW(config.validate("main", 4));
+  config.input = "per_site";
+  config.over = "adapters";
+  sentence = tests::refusal<base::UsageError>([&] { config.validate("main", 4); });
+  EXPECT_TRUE(tests::contains(sentence, "expected input = per_block")) << sentence;
 }
 
 TEST(RouterConfig, more_selected_than_there_are_is_refused) {

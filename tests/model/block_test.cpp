@@ -53,7 +53,7 @@ class Spelled {
   }
 
   at::Tensor gate(const std::string& router, const at::Tensor& x_TD) const {
-    const auto w_ED = model_.blocks()[0].parameters().leaf("router/" + router).detach();
+    const auto w_ED = model_.blocks()[0].parameters().leaf("router/" + router + "/weight").detach();
     return at::softmax(at::mm(x_TD, w_ED.t()), 1);
   }
 
@@ -110,7 +110,7 @@ TEST(Block, routers_per_site_read_the_input_of_their_own_linear) {
   std::vector<at::Tensor> statistics;
   for (const auto& router : routers) {
     const auto w = spelled.gate(router.name, router.name == "main/down" ? inner : normed);
-    statistics.push_back(gates::statistics_of({w, w}));
+    statistics.push_back(gates::statistics_of({}, {w, w, {}}));
   }
   EXPECT_LE(block_distance(out.statistics_U, at::cat(statistics)), 1e-13);
 }

@@ -117,8 +117,9 @@ TEST_F(Generate, span_gates_read_the_tokens_that_training_reads) {
     sample.span_end = span.second;
     data::PackedRow row;
     row.append(sample, 0, 0, 6);
-    const auto trained = model.pack(row).documents.pool_DT;
-    const auto prompt = model.pack_sequences({{10, 11, 12, 13}}, {0}, {span}).documents.pool_DT;
+    const auto trained = model.pack(row).documents.pool_DT.at("span");
+    const auto prompt =
+        model.pack_sequences({{10, 11, 12, 13}}, {0}, {span}).documents.pool_DT.at("span");
     EXPECT_TRUE(at::equal(trained.narrow(1, 0, 4), prompt)) << span.first;
     EXPECT_EQ(trained.narrow(1, 4, 2).abs().sum().item<double>(), 0);
   }

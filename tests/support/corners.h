@@ -14,6 +14,8 @@ struct Corner {
   std::int64_t experts = 3;
   std::int64_t rank = 2;
   std::string kind = "softmax";
+  std::string scope = "token";
+  std::string network = "linear";
   std::int64_t top_k = 1;
   std::int64_t empty_expert = -1;  ///< an expert that has lost all its directions
   bool closed = false;             ///< every gate is 0
@@ -23,6 +25,8 @@ struct Corner {
     gates::RouterConfig config;
     config.kind = kind;
     config.top_k = top_k;
+    config.scope = scope;
+    config.network = network;
     return config;
   }
 };
@@ -45,6 +49,21 @@ inline std::vector<Corner> corners() {
   all[6].closed = true;
   all[7].name = "no_tokens";
   all[7].tokens = 0;
+  for (const std::string kind : {"threshold", "sigmoid", "sigmoid_threshold", "sparsegen"}) {
+    Corner corner;
+    corner.name = kind;
+    corner.kind = kind;
+    all.push_back(corner);
+  }
+  for (const std::string scope : {"running_mean", "prompt_mean", "last_prompt", "span"}) {
+    Corner corner;
+    corner.name = "reads_" + scope;
+    corner.scope = scope;
+    all.push_back(corner);
+  }
+  all.push_back({});
+  all.back().name = "router_of_two_layers";
+  all.back().network = "mlp";
   return all;
 }
 

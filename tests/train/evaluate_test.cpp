@@ -188,7 +188,7 @@ TEST_F(Evaluate, gates_that_split_by_task_tell_all_about_it) {
   const auto apart_D = (norm('x') - norm('k')) * 1000;
   {
     const at::NoGradGuard no_grad;
-    mixed.blocks()[0].parameters().leaf("router/main").copy_(at::stack({apart_D, -apart_D}));
+    mixed.blocks()[0].parameters().leaf("router/main/weight").copy_(at::stack({apart_D, -apart_D}));
   }
   const auto file = write("split.jsonl", R"({"prompt": "xx", "completion": "xxxx", "task": "x"})"
                                          "\n"

@@ -187,8 +187,8 @@ TEST_F(TrainerTest, router_learns_at_its_own_rate) {
     const auto opened = open_model(folder_ / ("rate" + rate), "", log);
     model::Transformer fresh(model::load_base_model(run.model, at::kDouble));
     fresh.adapt(run.plan, static_cast<std::uint64_t>(run.train.seed));
-    const auto& leaf = fresh.blocks()[0].parameters().leaf("router/main");
-    return (opened.model->blocks()[0].parameters().leaf("router/main") - leaf)
+    const auto& leaf = fresh.blocks()[0].parameters().leaf("router/main/weight");
+    return (opened.model->blocks()[0].parameters().leaf("router/main/weight") - leaf)
         .abs()
         .max()
         .item<double>();
