@@ -17,10 +17,19 @@ std::int64_t GroupBank::directions() const {
   return total;
 }
 
+std::int64_t GroupBank::a_rows() const {
+  std::int64_t total = 0;
+  for (const auto& site : sites) total += site.a_rows();
+  return total;
+}
+
 void GroupBank::index() {
   std::vector<std::int32_t> column;
+  std::int64_t a_rows = 0;
   for (auto& site : sites) {
     site.first = static_cast<std::int64_t>(column.size());
+    site.a_first = a_rows;
+    a_rows += site.a_rows();
     for (std::int64_t expert = 0; expert < site.experts(); ++expert) {
       const auto directions =
           static_cast<std::size_t>(site.rank_E[static_cast<std::size_t>(expert)]);
@@ -34,7 +43,7 @@ std::vector<ParameterSpec> adapter_specs(const std::vector<GroupBank>& groups) {
   std::vector<ParameterSpec> specs;
   for (const auto& group : groups) {
     if (group.sites.empty()) continue;
-    specs.push_back({group.name + "/A", {group.directions(), group.in_features}});
+    specs.push_back({group.name + "/A", {group.a_rows(), group.in_features}});
     for (const auto& site : group.sites) {
       specs.push_back(
           {group.name + "/" + site.site + "/b", {site.directions(), site.out_features}});
@@ -59,10 +68,11 @@ void initialise(const std::vector<GroupBank>& groups, ParameterSet& parameters, 
     if (group.sites.empty()) continue;
     // kaiming_uniform with a = sqrt(5): bound sqrt(6 / ((1 + 5) D)) = 1 / sqrt(D)
     const double bound = 1.0 / std::sqrt(static_cast<double>(group.in_features));
-    auto a_ND = at::empty({group.directions(), group.in_features}, at::kDouble);
+    auto a_ND = at::empty({group.a_rows(), group.in_features}, at::kDouble);
     auto* out = a_ND.data_ptr<double>();
     for (const auto& site : group.sites) {
-      for (const auto id : site.direction_id_N) {
+      for (std::int64_t row = 0; row < site.a_rows(); ++row) {
+        const auto id = site.direction_id_N[static_cast<std::size_t>(row)];
         const base::KeyedRandom random(
             seed, {base::key_word("expert_a"), static_cast<std::uint64_t>(layer),
                    base::key_word(site.site), static_cast<std::uint64_t>(id)});

@@ -19,8 +19,10 @@ struct SiteBank {
   std::vector<std::int64_t> rank_E;          ///< directions of every expert, 0 allowed
   std::vector<std::int64_t> direction_id_N;  ///< expert * initial rank + r, kept by a shrink
   std::int64_t initial_rank = 0;
-  std::int64_t first = 0;   ///< first direction inside the group
-  std::int64_t column = 0;  ///< gate column of expert 0
+  bool shared_a = false;     ///< all experts read the same rows of A
+  std::int64_t first = 0;    ///< first direction inside the group
+  std::int64_t a_first = 0;  ///< first row of the group's A
+  std::int64_t column = 0;   ///< gate column of expert 0
   double scale = 1.0;
   std::int64_t out_features = 0;
 
@@ -30,6 +32,11 @@ struct SiteBank {
   }
   /// First direction of expert e inside the site.
   [[nodiscard]] std::int64_t begin_of(std::int64_t expert) const;
+  /// Rows of A that the site has, and the first one of expert e.
+  [[nodiscard]] std::int64_t a_rows() const { return shared_a ? initial_rank : directions(); }
+  [[nodiscard]] std::int64_t a_begin_of(std::int64_t expert) const {
+    return shared_a ? a_first : a_first + begin_of(expert);
+  }
 };
 
 /// Adapted sites that read the same input and share one A.
@@ -41,11 +48,13 @@ struct GroupBank {
   at::Tensor column_N;      ///< (N) int32, made by `index`
 
   [[nodiscard]] std::int64_t directions() const;
-  /// Sets every site's `first` and column_N.
+  [[nodiscard]] std::int64_t a_rows() const;
+  /// Sets every site's `first` and `a_first`, and column_N.
   void index();
 };
 
-/// Parameters of the groups: NAME/A (N, D), NAME/SITE/b (N, F), then NAME/logit (N).
+/// Parameters of the groups: NAME/A (N, or fewer where A is shared, D), NAME/SITE/b (N, F), then
+/// NAME/logit (N).
 [[nodiscard]] std::vector<ParameterSpec> adapter_specs(const std::vector<GroupBank>& groups);
 [[nodiscard]] std::vector<ParameterSpec> rank_gate_specs(const std::vector<GroupBank>& groups);
 

@@ -39,6 +39,12 @@ void add_to(at::Tensor& total, const at::Tensor& part) {
   }
 }
 
+/// The site's h, once for every expert that shares its rows of A.
+at::Tensor hidden_of(const at::Tensor& h_TA, const MixtureSite& site) {
+  const auto h = columns(h_TA, site.a_first(), site.a_rows());
+  return site.sharers == 1 ? h : h.repeat({1, site.sharers});
+}
+
 /// What the sites of a group share of the gradients.
 struct SharedGradients {
   at::Tensor dx_TD, dh_TN, dgate_TG, dz_ZN;
@@ -50,12 +56,14 @@ at::Tensor backward_of_site(const MixtureGroup& group, const MixtureSite& site,
                             SharedGradients& total) {
   const auto directions = site.directions();
   if (directions == 0) return at::zeros_like(site.b_NF);
-  const auto h = columns(h_TN, site.first, directions);
+  const auto h = hidden_of(h_TN, site);
   const auto z = columns(group.z_ZN, site.first, directions);
   const auto layout = layout_of(group, site, directions);
   const auto q = at::mm(dy_TF, site.b_NF.t());
   const auto grads = ops::gate_scale_backward(q, h, group.gate_TG, z, layout);
-  columns(total.dh_TN, site.first, directions).copy_(grads.dh_TN);
+  const auto dh = columns(total.dh_TN, site.a_first(), site.a_rows());
+  dh.copy_(site.sharers == 1 ? grads.dh_TN
+                             : grads.dh_TN.view({h.size(0), site.sharers, site.a_rows()}).sum(1));
   add_to(total.dgate_TG, grads.dgate_TG);
   if (z.defined()) columns(total.dz_ZN, site.first, directions).copy_(grads.dz_ZN);
   return at::mm(ops::gate_scale(h, group.gate_TG, z, layout).t(), dy_TF);
@@ -84,13 +92,14 @@ class MixtureFunction : public torch::autograd::Function<MixtureFunction> {
       auto y_TF = site.base->forward(x_TD);
       const auto directions = site.directions();
       if (directions > 0) {
-        const auto h = columns(h_TN, site.first, directions);
+        const auto h = hidden_of(h_TN, site);
         const auto z = columns(saved[4], site.first, directions);
         y_TF.addmm_(ops::gate_scale(h, saved[3], z, layout_of(group, site, directions)), site.b_NF);
       }
       outputs.push_back(std::move(y_TF));
       saved.push_back(site.b_NF);
-      plan->sites.push_back({site.base, at::Tensor(), site.first, site.scale});
+      plan->sites.push_back(site);
+      plan->sites.back().b_NF = at::Tensor();
     }
     context->save_for_backward(std::move(saved));
     context->saved_data["plan"] = c10::IValue::make_capsule(std::move(plan));
@@ -150,8 +159,8 @@ void check_shapes(const at::Tensor& x_TD, const MixtureGroup& group,
                                         site.base->in_features(), ")"));
     }
     if (!site.b_NF.defined()) continue;
-    if (!group.a_ND.defined() || group.a_ND.size(0) < site.first + site.directions() ||
-        group.a_ND.size(1) != site.base->in_features() ||
+    if (!group.a_ND.defined() || group.a_ND.size(0) < site.a_first() + site.a_rows() ||
+        site.directions() % site.sharers != 0 || group.a_ND.size(1) != site.base->in_features() ||
         site.b_NF.size(1) != site.base->out_features()) {
       throw base::ShapeError(base::text(
           "mixture_linear: b is ", site.b_NF.sizes(), " from direction ", site.first, " of a ",

@@ -25,12 +25,16 @@ struct MixtureSite {
   at::Tensor b_NF;         ///< (N of this site, F), a leaf; undefined: the site is not adapted
   std::int64_t first = 0;  ///< first direction of the site inside the group
   double scale = 1.0;
+  std::int64_t a_row = -1;   ///< first row of the site in the group's A; -1: as `first`
+  std::int64_t sharers = 1;  ///< experts that share the site's rows of A, each with a b of its own
+  std::int64_t a_first() const { return a_row < 0 ? first : a_row; }
+  std::int64_t a_rows() const { return directions() / sharers; }
   std::int64_t directions() const { return b_NF.defined() ? b_NF.size(0) : 0; }
 };
 
 /// What the sites of a group share.
 struct MixtureGroup {
-  at::Tensor a_ND;       ///< (N of the group, D), a leaf; undefined: no site is adapted
+  at::Tensor a_ND;       ///< (rows of all sites, D), a leaf; undefined: no site is adapted
   at::Tensor gate_TG;    ///< (T, G) or undefined (every gate 1)
   at::Tensor z_ZN;       ///< (documents or 1, N) or undefined (every rank gate 1)
   at::Tensor column_N;   ///< (N) int32: gate column of each direction

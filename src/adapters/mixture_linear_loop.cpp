@@ -29,7 +29,7 @@ std::vector<at::Tensor> mixture_linear_loop(const at::Tensor& x_TD, const Mixtur
         const auto z_Z = group.z_ZN.select(1, direction);
         c_T = c_T * (group.row_T.defined() ? z_Z.index_select(0, group.row_T) : z_Z);
       }
-      const auto h_T = at::matmul(x_TD, group.a_ND[direction]);
+      const auto h_T = at::matmul(x_TD, group.a_ND[site.a_first() + n % site.a_rows()]);
       y_TF = y_TF + at::outer(h_T * c_T, site.b_NF[n]);
     }
     outputs.push_back(y_TF);

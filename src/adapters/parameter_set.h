@@ -10,8 +10,7 @@
 namespace dfmoa::adapters {
 
 /// Optimiser groups, contiguous in the flat buffers in this order.
-enum class ParameterGroup { adapter, router, rank_gate };
-inline constexpr int kNumParameterGroups = 3;
+enum class ParameterGroup { adapter, router, rank_gate, dimension_gate };
 
 struct ParameterSpec {
   std::string name;  ///< inside the block, e.g. "attention_in/A"

@@ -11,6 +11,33 @@ at::Tensor stretch(const at::Tensor& s) {
 
 }  // namespace
 
+bool is_per_document(const std::string& kind, RankPhase phase) {
+  return kind == "hard_concrete" && phase == RankPhase::noisy;
+}
+
+at::Tensor settled_gates(const std::string& kind, const at::Tensor& logit_N) {
+  if (kind == "literal") return at::sigmoid(logit_N);
+  return kind == "proximal" ? logit_N : hard_concrete(logit_N);
+}
+
+at::Tensor rank_gates(const std::string& kind, const at::Tensor& logit_N, RankPhase phase,
+                      const std::function<at::Tensor()>& noise) {
+  if (kind != "hard_concrete") return settled_gates(kind, logit_N).unsqueeze(0);
+  if (phase == RankPhase::held) return {};
+  if (phase == RankPhase::settled) return hard_concrete(logit_N).unsqueeze(0);
+  return hard_concrete_noisy(logit_N, noise().to(logit_N.device()));
+}
+
+double gate_start(const std::string& kind) {
+  if (kind == "literal") return 0.0;
+  return kind == "proximal" ? 1.0 : kLogitStart;
+}
+
+void soft_threshold(const at::Tensor& z_N, const at::Tensor& threshold) {
+  const at::NoGradGuard no_grad;
+  z_N.copy_(z_N.sign() * (z_N.abs() - threshold).clamp_min(0.0));
+}
+
 at::Tensor hard_concrete(const at::Tensor& logit_N) {
   return stretch(at::sigmoid(logit_N));
 }

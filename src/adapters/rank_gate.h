@@ -4,6 +4,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
+#include <string>
 #include <vector>
 
 namespace dfmoa::adapters {
@@ -13,6 +15,28 @@ inline constexpr double kStretchLow = -0.1;
 inline constexpr double kStretchHigh = 1.1;
 inline constexpr double kConcreteBeta = 2.0 / 3.0;
 inline constexpr double kLogitStart = 2.4;
+
+/// How rank gates act in a pass.
+enum class RankPhase {
+  held,    ///< exactly 1, before `rank.start`
+  noisy,   ///< hard-concrete noise, one mask per document
+  settled  ///< evaluation form
+};
+
+/// What gates of a kind multiply by, one row for all tokens or, under noise, one per document;
+/// undefined where every gate is 1. `noise` is asked for u_ZN where it is needed.
+/// Shapes  logit_N (N), the trained numbers of the kind -> (1, N), (Z, N) or undefined.
+[[nodiscard]] at::Tensor rank_gates(const std::string& kind, const at::Tensor& logit_N,
+                                    RankPhase phase, const std::function<at::Tensor()>& noise);
+/// Whether `rank_gates` gives a row per document.
+[[nodiscard]] bool is_per_document(const std::string& kind, RankPhase phase);
+/// The evaluation form alone: (N).
+[[nodiscard]] at::Tensor settled_gates(const std::string& kind, const at::Tensor& logit_N);
+/// Where the trained numbers of a kind start.
+[[nodiscard]] double gate_start(const std::string& kind);
+/// The proximal step of a free gate after its optimiser's: sign(z) max(|z| - threshold, 0), in
+/// place; the threshold is one number where the gates are. Source  SoRA, arXiv:2311.11696, with the true operator.
+void soft_threshold(const at::Tensor& z_N, const at::Tensor& threshold);
 
 /// Evaluation form clamp(sigmoid(m) (zeta - gamma) + gamma, 0, 1).
 /// Shapes  logit_N (N) -> z_N (N).

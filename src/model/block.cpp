@@ -1,10 +1,9 @@
 #include "src/model/block.h"
 
-#include "src/adapters/rank_gate.h"
 #include "src/base/random.h"
 #include "src/base/text.h"
+#include "src/model/block_gating.h"
 #include "src/model/families.h"
-#include "src/ops/attention.h"
 #include "src/ops/norm.h"
 #include "src/ops/swiglu.h"
 
@@ -23,53 +22,18 @@ void place_columns(BlockAdapters& adapters, at::Device device) {
 
 }  // namespace
 
-bool BlockAdapters::empty() const {
-  return std::all_of(groups.begin(), groups.end(),
-                     [](const auto& group) { return group.sites.empty(); });
-}
-
-struct Block::Gating {
-  std::vector<at::Tensor> w;           // one (T, E) per router, undefined until computed
-  std::vector<at::Tensor> statistics;  // one per router
-};
-
 Block::Block(std::int64_t layer, const Architecture& architecture, const LayerWeights& weights)
     : layer_(layer), architecture_(architecture), weights_(weights) {}
+
+BlockShape Block::shape() const {
+  return {architecture_.hidden, architecture_.heads, architecture_.head_dim};
+}
 
 void Block::adapt(BlockAdapters adapters, std::uint64_t seed, at::TensorOptions options) {
   adapters_ = std::move(adapters);
   place_columns(adapters_, options.device());
-  const std::vector<adapters::GroupBank> groups(adapters_.groups.begin(), adapters_.groups.end());
-  auto specs = adapters::adapter_specs(groups);
-  for (const auto& router : adapters_.routers) {
-    for (auto& tensor : tensors_of(router)) {
-      specs.push_back({base::text("router/", router.name, "/", tensor.name),
-                       std::move(tensor.shape), adapters::ParameterGroup::router});
-    }
-  }
-  for (auto& spec : adapters::rank_gate_specs(groups)) specs.push_back(std::move(spec));
-  parameters_ = adapters::ParameterSet(std::move(specs), options);
-  adapters::initialise(groups, parameters_, seed, layer_,
-                       adapters_.rank_kind == "literal" ? 0.0 : adapters::kLogitStart);
-  for (const auto& router : adapters_.routers) {
-    gates::initialise(router.config, router_parameters(router), seed, layer_, router.name);
-  }
-}
-
-std::vector<gates::RouterTensor> Block::tensors_of(const BlockRouter& router) const {
-  const auto in_features =
-      router.group < 0 ? architecture_.hidden
-                       : adapters_.groups[static_cast<std::size_t>(router.group)].in_features;
-  return gates::router_tensors(router.config, router.experts, in_features);
-}
-
-gates::RouterParameters Block::router_parameters(const BlockRouter& router) const {
-  gates::RouterParameters parameters;
-  for (const auto& tensor : tensors_of(router)) {
-    parameters.*tensor.member =
-        parameters_.leaf(base::text("router/", router.name, "/", tensor.name));
-  }
-  return parameters;
+  parameters_ = adapters::ParameterSet(parameter_specs(adapters_, shape()), options);
+  initialise(adapters_, shape(), parameters_, seed, layer_);
 }
 
 void Block::replace(BlockAdapters adapters, adapters::ParameterSet parameters) {
@@ -97,7 +61,9 @@ void Block::run_router(std::size_t index, const at::Tensor& x_TD, Gating& gating
     gating.w[index] = pass.cache->gate_DE.at(key).index_select(0, documents.row_T);
   } else {
     auto* carried = pass.cache != nullptr ? &pass.cache->running[key] : nullptr;
-    auto gates = gates::route(router.config, x_TD, router_parameters(router), documents, carried);
+    auto gates = gates::route(router.config, x_TD,
+                              router_parameters(adapters_, router, shape(), parameters_), documents,
+                              carried);
     if (kept) pass.cache->gate_DE.emplace(key, gates.w_UE);
     gating.w[index] = gates.w_TE;
     gating.statistics[index] = gates.statistics_U;
@@ -109,46 +75,51 @@ void Block::run_router(std::size_t index, const at::Tensor& x_TD, Gating& gating
 
 at::Tensor Block::rank_gates(const adapters::GroupBank& group, const Pass& pass) const {
   if (!group.rank_gated) return {};
-  const auto& logit_N = parameters_.leaf(group.name + "/logit");
-  if (adapters_.rank_kind == "literal") return at::sigmoid(logit_N).unsqueeze(0);
-  if (pass.key.phase == RankPhase::held) return {};
-  if (pass.key.phase == RankPhase::settled) {
-    return adapters::hard_concrete(logit_N).unsqueeze(0);
+  const auto noise = [&] {
+    std::vector<at::Tensor> parts;
+    for (const auto& site : group.sites) {
+      parts.push_back(
+          adapters::gate_noise({pass.key.seed, static_cast<std::uint64_t>(pass.key.step),
+                                static_cast<std::uint64_t>(layer_), base::key_word(site.site)},
+                               pass.rows.documents.id, site.direction_id_N));
+    }
+    return at::cat(parts, 1);
+  };
+  return adapters::rank_gates(adapters_.rank_kind, parameters_.leaf(group.name + "/logit"),
+                              pass.key.phase, noise);
+}
+
+adapters::MixtureGroup Block::group_operand(int group, const at::Tensor& x_TD, Gating& gating,
+                                            const Pass& pass) const {
+  const auto& bank = adapters_.groups[static_cast<std::size_t>(group)];
+  std::vector<at::Tensor> columns;
+  for (std::size_t r = 0; r < adapters_.routers.size(); ++r) {
+    const auto reads = adapters_.routers[r].group;
+    if (reads == group) run_router(r, x_TD, gating, pass);
+    const bool serves = (reads == group || reads < 0) && !adapters_.routers[r].of_heads;
+    if (serves) columns.push_back(gating.w[r]);
   }
-  std::vector<at::Tensor> noise;
-  for (const auto& site : group.sites) {
-    noise.push_back(
-        adapters::gate_noise({pass.key.seed, static_cast<std::uint64_t>(pass.key.step),
-                              static_cast<std::uint64_t>(layer_), base::key_word(site.site)},
-                             pass.rows.documents.id, site.direction_id_N));
+  if (adapters_.has_ungated && !columns.empty()) {
+    columns.push_back(at::ones({x_TD.size(0), 1}, x_TD.options()));
   }
-  return adapters::hard_concrete_noisy(logit_N, at::cat(noise, 1).to(logit_N.device()));
+  adapters::MixtureGroup operand;
+  operand.a_ND = parameters_.leaf(bank.name + "/A");
+  if (!columns.empty()) operand.gate_TG = columns.size() == 1 ? columns[0] : at::cat(columns, 1);
+  operand.z_ZN = rank_gates(bank, pass);
+  operand.column_N = bank.column_N;
+  const bool per_document =
+      operand.z_ZN.defined() && adapters::is_per_document(adapters_.rank_kind, pass.key.phase);
+  if (per_document) operand.row_T = pass.rows.documents.row_T;
+  operand.row_begin =
+      per_document ? pass.rows.documents.begin_tensor : pass.rows.documents.whole_tensor;
+  return operand;
 }
 
 std::vector<at::Tensor> Block::group_linear(int group, const at::Tensor& x_TD, Gating& gating,
                                             const Pass& pass) const {
   const auto& bank = adapters_.groups[static_cast<std::size_t>(group)];
   adapters::MixtureGroup operand;
-  if (!bank.sites.empty()) {
-    std::vector<at::Tensor> columns;
-    for (std::size_t r = 0; r < adapters_.routers.size(); ++r) {
-      const auto reads = adapters_.routers[r].group;
-      if (reads == group) run_router(r, x_TD, gating, pass);
-      if (reads == group || reads < 0) columns.push_back(gating.w[r]);
-    }
-    if (adapters_.has_ungated && !columns.empty()) {
-      columns.push_back(at::ones({x_TD.size(0), 1}, x_TD.options()));
-    }
-    operand.a_ND = parameters_.leaf(bank.name + "/A");
-    if (!columns.empty()) operand.gate_TG = columns.size() == 1 ? columns[0] : at::cat(columns, 1);
-    operand.z_ZN = rank_gates(bank, pass);
-    operand.column_N = bank.column_N;
-    const bool per_document = operand.z_ZN.defined() && pass.key.phase == RankPhase::noisy &&
-                              adapters_.rank_kind != "literal";
-    if (per_document) operand.row_T = pass.rows.documents.row_T;
-    operand.row_begin =
-        per_document ? pass.rows.documents.begin_tensor : pass.rows.documents.whole_tensor;
-  }
+  if (!bank.sites.empty()) operand = group_operand(group, x_TD, gating, pass);
   std::vector<adapters::MixtureSite> sites;
   for (const auto position : kGroupSites[static_cast<std::size_t>(group)]) {
     adapters::MixtureSite site{weights_.linears[position], {}, 0, 1.0};
@@ -157,21 +128,12 @@ std::vector<at::Tensor> Block::group_linear(int group, const at::Tensor& x_TD, G
       site.b_NF = parameters_.leaf(bank.name + "/" + adapted.site + "/b");
       site.first = adapted.first;
       site.scale = adapted.scale;
+      site.a_row = adapted.a_first;
+      site.sharers = adapted.shared_a ? adapted.experts() : 1;
     }
     sites.push_back(std::move(site));
   }
   return adapters::mixture_linear(x_TD, operand, sites);
-}
-
-at::Tensor Block::attention(const std::vector<at::Tensor>& qkv, const Pass& pass) const {
-  const auto& a = architecture_;
-  const auto q_THC = ops::rotate(qkv[0].view({-1, a.heads, a.head_dim}), pass.rows.rotary);
-  const auto k_TKC = ops::rotate(qkv[1].view({-1, a.kv_heads, a.head_dim}), pass.rows.rotary);
-  const auto v_TKC = qkv[2].view({-1, a.kv_heads, a.head_dim});
-  const auto& begin = pass.rows.documents.begin;
-  if (pass.cache == nullptr) return ops::packed_attention(q_THC, k_TKC, v_TKC, begin);
-  return cached_attention(q_THC, k_TKC, v_TKC, begin,
-                          pass.cache->layers[static_cast<std::size_t>(layer_)]);
 }
 
 BlockOutput Block::forward(const at::Tensor& x_TD, const Pass& pass) const {
@@ -182,12 +144,18 @@ BlockOutput Block::forward(const at::Tensor& x_TD, const Pass& pass) const {
   for (std::size_t r = 0; r < adapters_.routers.size(); ++r) {
     if (adapters_.routers[r].group < 0) run_router(r, normed_TD, gating, pass);
   }
-  const auto attended_TD =
-      group_linear(1, attention(group_linear(0, normed_TD, gating, pass), pass), gating, pass)[0];
+  at::Tensor attended_TD;
+  if (adapters_.attention.literal) {
+    attended_TD = literal_attention(normed_TD, gating, pass);
+  } else {
+    const auto qkv = group_linear(0, normed_TD, gating, pass);
+    attended_TD = group_linear(1, attention(qkv, gating, pass), gating, pass)[0];
+  }
   const auto middle_TD = x_TD + attended_TD;
   const auto mlp_in_TD = ops::rms_norm(middle_TD, weights_.mlp_norm_D, eps);
   const auto gate_up = group_linear(2, mlp_in_TD, gating, pass);
-  const auto mlp_TD = group_linear(3, ops::swiglu(gate_up[0], gate_up[1]), gating, pass)[0];
+  auto mlp_TD = group_linear(3, ops::swiglu(gate_up[0], gate_up[1]), gating, pass)[0];
+  add_parallels(mlp_TD, mlp_in_TD, gating);
   const bool counted = !gating.statistics.empty() && gating.statistics[0].defined();
   return {middle_TD + mlp_TD,
           counted ? at::cat(gating.statistics) : at::zeros({0}, x_TD.options().dtype(at::kDouble))};

@@ -3,32 +3,27 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "src/adapters/expert_bank.h"
 #include "src/adapters/mixture_linear.h"
-#include "src/gates/router.h"
+#include "src/adapters/rank_gate.h"
 #include "src/model/attention.h"
 #include "src/model/base_model.h"
+#include "src/model/block_adapters.h"
 #include "src/model/packed_rows.h"
 
 namespace dfmoa::model {
 
-/// How rank gates act in a pass.
-enum class RankPhase {
-  held,    ///< exactly 1, before `rank.start`
-  noisy,   ///< hard-concrete noise, one mask per document
-  settled  ///< evaluation form
-};
+using adapters::RankPhase;
 
 /// Names the noise of a pass: the same key draws the same masks on every process.
 struct StepKey {
   std::uint64_t seed = 0;
   std::int64_t step = 0;
   RankPhase phase = RankPhase::settled;
+  RankPhase dimension_phase = RankPhase::settled;  ///< of the gates of head dimensions
 };
 
 /// Told of every gate that a forward computes, for reports.
@@ -45,30 +40,6 @@ struct Pass {
   StepKey key;
   DecodeCache* cache = nullptr;  ///< decoding: keys, values and prompt gates of the sequences
   GateSink* sink = nullptr;
-};
-
-/// A router of this block.
-struct BlockRouter {
-  std::string name;  ///< of its [router.NAME], with "/SITE" for input per_site
-  gates::RouterConfig config;
-  std::int64_t experts = 0;
-  int group = -1;  ///< the group whose input it reads; -1: the block's first norm
-
-  [[nodiscard]] gates::StatisticsLayout layout() const { return config.layout(experts); }
-};
-
-/// The input groups of a block, in order.
-inline constexpr std::array<const char*, 4> kGroups{"attention_in", "attention_out", "mlp_in",
-                                                    "mlp_out"};
-
-/// The trainable part of a block, as configured.
-struct BlockAdapters {
-  std::array<adapters::GroupBank, 4> groups;  ///< in the order of kGroups; sites may be empty
-  std::vector<BlockRouter> routers;
-  std::string rank_kind;     ///< kind of the rank gates, empty without
-  bool has_ungated = false;  ///< some adapted site has no router: the last gate column is 1
-
-  [[nodiscard]] bool empty() const;
 };
 
 struct BlockOutput {
@@ -98,14 +69,28 @@ class Block {
 
  private:
   struct Gating;  // the gates that this pass has computed so far
-  [[nodiscard]] std::vector<gates::RouterTensor> tensors_of(const BlockRouter& router) const;
+  [[nodiscard]] BlockShape shape() const;
   void run_router(std::size_t index, const at::Tensor& x_TD, Gating& gating,
                   const Pass& pass) const;
+  /// What the adapters of a group share: A, the gates of its experts, its rank gates.
+  [[nodiscard]] adapters::MixtureGroup group_operand(int group, const at::Tensor& x_TD,
+                                                     Gating& gating, const Pass& pass) const;
   [[nodiscard]] std::vector<at::Tensor> group_linear(int group, const at::Tensor& x_TD,
                                                      Gating& gating, const Pass& pass) const;
-  [[nodiscard]] gates::RouterParameters router_parameters(const BlockRouter& router) const;
   [[nodiscard]] at::Tensor rank_gates(const adapters::GroupBank& group, const Pass& pass) const;
-  [[nodiscard]] at::Tensor attention(const std::vector<at::Tensor>& qkv, const Pass& pass) const;
+
+  // block_attention.cpp
+  struct Masks;  // the dimension gates of this pass
+  [[nodiscard]] Masks dimension_gates(const Pass& pass) const;
+  [[nodiscard]] at::Tensor attention(const std::vector<at::Tensor>& qkv, const Gating& gating,
+                                     const Pass& pass) const;
+  [[nodiscard]] at::Tensor literal_attention(const at::Tensor& x_TD, const Gating& gating,
+                                             const Pass& pass) const;
+  [[nodiscard]] at::Tensor attend(const at::Tensor& q_THC, const at::Tensor& k_TKC,
+                                  const at::Tensor& v_TKC, const Pass& pass) const;
+  void gate_heads(at::Tensor& out_THC, const Gating& gating) const;
+  void add_prompts(at::Tensor& out_THC, const at::Tensor& q_THC, const Gating& gating) const;
+  void add_parallels(at::Tensor& mlp_TD, const at::Tensor& x_TD, const Gating& gating) const;
 
   std::int64_t layer_;
   const Architecture& architecture_;

@@ -17,11 +17,12 @@
 
 namespace dfmoa::model {
 
-/// Every [adapter.NAME], [router.NAME] and [rank.NAME] of a run, by name.
+/// Every [adapter.NAME], [router.NAME] and [rank.NAME] of a run, by name, and its [dfa].
 struct AdapterPlan {
   std::map<std::string, adapters::AdapterConfig> adapters;
   std::map<std::string, gates::RouterConfig> routers;
   std::map<std::string, adapters::RankGateConfig> rank_gates;
+  DfaConfig dfa;
 };
 
 struct HeadResult {

@@ -63,6 +63,7 @@ std::vector<std::pair<std::string, base::FieldList>> sections_of(RunConfig& conf
   for (auto& [name, section] : config.plan.adapters) add("adapter." + name, section);
   for (auto& [name, section] : config.plan.routers) add("router." + name, section);
   for (auto& [name, section] : config.plan.rank_gates) add("rank." + name, section);
+  add("dfa", config.plan.dfa);
   add("parallel", config.parallel);
   add("train", config.train);
   add("checkpoint", config.checkpoint);
@@ -154,8 +155,8 @@ void refuse_unnamed(const std::string& kind, const std::string& key, const Secti
     const auto hint = named.empty() ? base::text("adapter.NAME.", key, " = ", name, " would")
                                     : base::text("the nearest that one names is [", kind, ".",
                                                  base::nearest(name, named), "]");
-    throw base::UsageError(
-        base::text("configuration section [", kind, ".", name, "]: no adapter names it; ", hint));
+    throw base::UsageError(base::text("configuration section [", kind, ".", name,
+                                      "]: no adapter and no [dfa] names it; ", hint));
   }
 }
 
@@ -168,6 +169,8 @@ void RunConfig::validate() const {
     if (!adapter.router.empty()) routers.push_back(adapter.router);
     if (!adapter.rank_gate.empty()) rank_gates.push_back(adapter.rank_gate);
   }
+  if (!plan.dfa.router.empty()) routers.push_back(plan.dfa.router);
+  if (!plan.dfa.rank_gate.empty()) rank_gates.push_back(plan.dfa.rank_gate);
   refuse_unnamed("router", "router", plan.routers, routers);
   refuse_unnamed("rank", "rank_gate", plan.rank_gates, rank_gates);
   for (const auto& [name, router] : plan.routers) {

@@ -31,12 +31,13 @@ ExpertRank rank_of(const HostGroup& group, const at::Tensor& b_NF, const adapter
   found.rank = site.rank_E[static_cast<std::size_t>(expert)];
   const auto begin = site.begin_of(expert);
   const auto row = site.first + begin;
+  const auto a_rows = site.shared_a ? site.a_rows() : found.rank;
   const auto z = group.z_N.defined() ? group.z_N.narrow(0, row, found.rank) : at::Tensor();
-  found.active = z.defined() ? (z > 0).sum().item<std::int64_t>() : found.rank;
+  found.active = z.defined() ? (z != 0).sum().item<std::int64_t>() : found.rank;
   found.expected = group.alive_N.defined()
                        ? group.alive_N.narrow(0, row, found.rank).sum().item<double>()
                        : static_cast<double>(found.active);
-  found.spectral = adapters::spectral_rank(group.a_ND.narrow(0, row, found.rank),
+  found.spectral = adapters::spectral_rank(group.a_ND.narrow(0, site.a_begin_of(expert), a_rows),
                                            b_NF.narrow(0, begin, found.rank), z);
   return found;
 }

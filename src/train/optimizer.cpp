@@ -41,6 +41,8 @@ void Optimizer::step(std::vector<model::Block>& blocks, const Rates& rates,
       }
     }
     update(parameters.flat(ParameterGroup::rank_gate), rates.rank_gate, 0.0, config_, updates);
+    update(parameters.flat(ParameterGroup::dimension_gate), rates.dimension_gate, 0.0, config_,
+           updates);
   }
 }
 

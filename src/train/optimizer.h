@@ -14,6 +14,7 @@ struct Rates {
   double adapter = 0;
   double router_share = 0;  ///< share of its own peak rate that a router with one uses
   double rank_gate = 0;
+  double dimension_gate = 0;
 };
 
 class Optimizer {

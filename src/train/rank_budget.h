@@ -2,54 +2,86 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "src/base/state_tree.h"
 #include "src/model/transformer.h"
 
 namespace dfmoa::train {
 
-/// What a cut did, counted in directions of adapters with rank gates.
+/// What gates of a [rank.NAME] are of: directions of adapters, or dimensions of attention heads.
+enum class RankOwner { directions, dimensions };
+
+/// One vector of trained gates in a model.
+struct GateVector {
+  std::size_t layer = 0;
+  std::string parameter;
+  std::string kind;
+  std::vector<std::int64_t> segments;  ///< lengths of what `literal` averages: linears, heads
+};
+[[nodiscard]] std::vector<GateVector> gate_vectors(const model::Transformer& model,
+                                                   RankOwner owner);
+
+/// What a cut did, counted in directions of adapters with rank gates, or in gated dimensions.
 struct CutReport {
   std::int64_t before = 0;
   std::int64_t after = 0;
 };
 
-/// Directions that exist, and those whose gate is open in evaluation form.
+/// Directions, or dimensions, that exist, and those whose gate is open in evaluation form.
 struct RankCount {
   std::int64_t total = 0;
   std::int64_t fixed = 0;  ///< of total: of adapters without a rank gate, outside of any budget
   std::int64_t active = 0;
-  double expected = 0;    ///< E[L0]; equals active for gates without noise
-  double mean_logit = 0;  ///< mean |m| of a site, summed over sites: what `literal` penalises
+  double expected = 0;   ///< E[L0]; equals active for gates without noise
+  double penalised = 0;  ///< `literal`: mean |m| of a segment, summed; `proximal`: sum |z|
 };
 constexpr std::size_t kRankFigures = 3;
-/// (kRankFigures) fp64 where the gates are, not yet read: active, expected, mean_logit.
-[[nodiscard]] at::Tensor rank_figures(const model::Transformer& model);
+/// (kRankFigures) fp64 where the gates are, not yet read: active, expected, penalised.
+[[nodiscard]] at::Tensor rank_figures(const model::Transformer& model,
+                                      RankOwner owner = RankOwner::directions);
 /// The count that belongs to figures which the host has read.
 [[nodiscard]] RankCount rank_count(const model::Transformer& model,
-                                   std::span<const double, kRankFigures> figures);
+                                   std::span<const double, kRankFigures> figures,
+                                   RankOwner owner = RankOwner::directions);
 /// Both, with one host read.
-[[nodiscard]] RankCount count_rank(const model::Transformer& model);
-/// Directions that exist; and those of adapters without a rank gate.
-[[nodiscard]] std::int64_t total_rank(const model::Transformer& model);
-[[nodiscard]] std::int64_t fixed_rank(const model::Transformer& model);
+[[nodiscard]] RankCount count_rank(const model::Transformer& model,
+                                   RankOwner owner = RankOwner::directions);
+/// Directions or dimensions that exist; and directions of adapters without a rank gate.
+[[nodiscard]] std::int64_t total_rank(const model::Transformer& model,
+                                      RankOwner owner = RankOwner::directions);
+[[nodiscard]] std::int64_t fixed_rank(const model::Transformer& model,
+                                      RankOwner owner = RankOwner::directions);
 
 class RankBudget {
  public:
   /// Throws UsageError where adapters name more than one [rank.NAME], for a cut before the start
   /// and for a budget that leaves nothing.
-  RankBudget(const model::AdapterPlan& plan, std::int64_t steps);
+  RankBudget(const model::AdapterPlan& plan, std::int64_t steps,
+             RankOwner owner = RankOwner::directions);
+
+  /// "directions" or "dimensions".
+  [[nodiscard]] std::string unit() const {
+    return owner_ == RankOwner::directions ? "directions" : "dimensions";
+  }
+  /// Whether anything is gated.
+  [[nodiscard]] bool is_on() const { return config_.has_value(); }
 
   [[nodiscard]] model::RankPhase phase(std::int64_t step) const;
-  /// Learning rate of the gates, constant; 0 without gates.
-  [[nodiscard]] double learning_rate() const;
+  /// Learning rate of the gates, constant; 0 without gates, and while free ones are held at 1.
+  [[nodiscard]] double learning_rate(std::int64_t step) const;
 
   /// Value of the penalty at gates whose count is `rank`; and its gradient at the present gates,
   /// added once by every replica after the reduction, without a host read.
   [[nodiscard]] double penalty(const RankCount& rank, std::int64_t step) const;
   void add_gradient(model::Transformer& model, std::int64_t step) const;
+  /// After the optimiser's step: what kind proximal takes from every gate; with a budget no more
+  /// than closes the gates that it has no room for.
+  void shrink_gates(model::Transformer& model, std::int64_t step) const;
   /// With the optimiser's step, which started from gates of count `rank`: the penalty's weight
   /// follows the excess over the budget.
   void dual_step(const RankCount& rank, std::int64_t step);
@@ -70,7 +102,11 @@ class RankBudget {
 
  private:
   [[nodiscard]] bool penalises(std::int64_t step) const;
+  /// Its weight follows a budget, instead of being `strength`.
+  [[nodiscard]] bool has_dual() const;
+  [[nodiscard]] std::string state_name(const std::string& name) const;
 
+  RankOwner owner_;
   std::optional<adapters::RankGateConfig> config_;
   std::int64_t start_ = 0;
   std::int64_t cut_ = 0;
@@ -82,9 +118,23 @@ class RankBudget {
 [[nodiscard]] at::Tensor evaluation_gates(const model::Block& block,
                                           const adapters::GroupBank& group);
 
-/// The adapters of a block restricted to the directions that `keep` names per group and site
-/// (positions inside the site, ascending), with values and moments.
-void keep_directions(model::Block& block,
-                     const std::vector<std::vector<std::vector<std::int64_t>>>& keep);
+/// Kept positions, ascending: per group and site of a block's adapters, or per mask of its heads.
+using KeptDirections = std::vector<std::vector<std::vector<std::int64_t>>>;
+using KeptDimensions = std::vector<std::vector<std::int64_t>>;
+
+/// Parameter name -> rows that stay; parameters without an entry stay whole.
+using RowsOfParameter = std::map<std::string, at::Tensor>;
+[[nodiscard]] adapters::ParameterSet restricted(const adapters::ParameterSet& whole,
+                                                const RowsOfParameter& rows_of);
+
+/// The adapters of a block restricted to the directions that `keep` names (positions inside the
+/// site), with values and moments; and the same of its attention gates.
+void keep_directions(model::Block& block, const KeptDirections& keep);
+void keep_dimensions(model::Block& block, const KeptDimensions& keep);
+
+/// Keeps the best `budget` open directions, or dimensions, of the model (0: all open ones) and
+/// removes the rest.
+[[nodiscard]] CutReport cut_directions(model::Transformer& model, std::int64_t budget);
+[[nodiscard]] CutReport cut_dimensions(model::Transformer& model, std::int64_t budget);
 
 }  // namespace dfmoa::train

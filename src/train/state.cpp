@@ -1,5 +1,7 @@
 #include "src/train/state.h"
 
+#include <numeric>
+
 #include "src/base/error.h"
 #include "src/base/hash.h"
 #include "src/base/text.h"
@@ -30,14 +32,26 @@ std::string expert_name(const model::Block& block, const adapters::SiteBank& sit
   return base::text("layer/", block.layer(), "/", site.site, "/expert/", expert);
 }
 
+std::string dimension_ids_name(const model::Block& block, const model::DimensionMask& mask) {
+  return base::text("layer/", block.layer(), "/dfa/", mask.name, "/dimension_id");
+}
+
 void list_site(const model::Block& block, const adapters::ParameterSet& parameters,
                const adapters::GroupBank& group, const adapters::SiteBank& site, bool moments,
                base::StateTree& tree) {
+  if (site.shared_a) {
+    add_rows(tree, parameters, group.name + "/A",
+             base::text("layer/", block.layer(), "/", site.site, "/shared/A"), site.a_first,
+             site.a_rows(), moments);
+  }
   for (std::int64_t expert = 0; expert < site.experts(); ++expert) {
     const auto begin = site.begin_of(expert);
     const auto count = site.rank_E[static_cast<std::size_t>(expert)];
     const auto name = expert_name(block, site, expert);
-    add_rows(tree, parameters, group.name + "/A", name + "/A", site.first + begin, count, moments);
+    if (!site.shared_a) {
+      add_rows(tree, parameters, group.name + "/A", name + "/A", site.a_begin_of(expert), count,
+               moments);
+    }
     add_rows(tree, parameters, group.name + "/" + site.site + "/b", name + "/B", begin, count,
              moments);
     if (group.rank_gated) {
@@ -46,6 +60,26 @@ void list_site(const model::Block& block, const adapters::ParameterSet& paramete
     }
     auto* ids = const_cast<std::int64_t*>(site.direction_id_N.data()) + begin;
     tree.add({name + "/direction_id", base::DType::i64, {count}, count > 0 ? ids : nullptr, 0});
+  }
+}
+
+/// Adapters beside linears, and what gates attention: under their names inside the block.
+void list_others(const model::Block& block, const adapters::ParameterSet& parameters, bool moments,
+                 base::StateTree& tree) {
+  const auto layer = base::text("layer/", block.layer(), "/");
+  for (const auto& spec : parameters.specs()) {
+    const bool is_other = spec.name.starts_with("parallel/") || spec.name.starts_with("prompt/") ||
+                          spec.name.starts_with("dfa/");
+    if (!is_other) continue;
+    add_rows(tree, parameters, spec.name, layer + spec.name, 0, spec.shape[0], moments);
+  }
+  for (const auto& mask : block.adapters().attention.masks) {
+    auto* ids = const_cast<std::int64_t*>(mask.dimension_id_N.data());
+    tree.add({dimension_ids_name(block, mask),
+              base::DType::i64,
+              {mask.left()},
+              mask.left() > 0 ? ids : nullptr,
+              0});
   }
 }
 
@@ -62,6 +96,7 @@ HostParameters list_model(model::Transformer& model, std::vector<BlockEntropy>& 
         list_site(block, parameters, group, site, moments, tree);
       }
     }
+    list_others(block, parameters, moments, tree);
     const auto& routers = block.adapters().routers;
     for (std::size_t r = 0; r < routers.size(); ++r) {
       const auto name = base::text("layer/", block.layer(), "/router/", routers[r].name);
@@ -83,33 +118,60 @@ void take_parameters(model::Transformer& model, const HostParameters& parameters
   }
 }
 
+namespace {
+
+/// Numbers that the checkpoint holds under `name`, at most `most` of them.
+std::int64_t held_by(const checkpoints::Checkpoint& checkpoint, const std::string& name,
+                     std::int64_t most, const char* what) {
+  const auto found = checkpoint.datasets().find(name);
+  if (found == checkpoint.datasets().end() || found->second.shape.empty() ||
+      found->second.shape[0] > most) {
+    throw base::ContentError(base::text("checkpoint ", checkpoint.folder().string(), ": ", name,
+                                        " is missing or holds more than the ", most, " ", what,
+                                        " of the configuration"));
+  }
+  return found->second.shape[0];
+}
+
+void match_directions(model::Block& block, const checkpoints::Checkpoint& checkpoint) {
+  bool shrunk = false;
+  KeptDirections keep;
+  for (const auto& group : block.adapters().groups) {
+    auto& sites = keep.emplace_back();
+    for (const auto& site : group.sites) {
+      auto& kept = sites.emplace_back();
+      for (std::int64_t expert = 0; expert < site.experts(); ++expert) {
+        const auto rank = site.rank_E[static_cast<std::size_t>(expert)];
+        const auto left = held_by(checkpoint, expert_name(block, site, expert) + "/direction_id",
+                                  rank, "directions");
+        for (std::int64_t r = 0; r < left; ++r) kept.push_back(site.begin_of(expert) + r);
+        shrunk = shrunk || left < rank;
+      }
+    }
+  }
+  if (shrunk) keep_directions(block, keep);
+}
+
+void match_dimensions(model::Block& block, const checkpoints::Checkpoint& checkpoint) {
+  bool shrunk = false;
+  KeptDimensions keep;
+  for (const auto& mask : block.adapters().attention.masks) {
+    const auto left =
+        held_by(checkpoint, dimension_ids_name(block, mask), mask.left(), "dimensions");
+    auto& kept = keep.emplace_back(static_cast<std::size_t>(left));
+    std::iota(kept.begin(), kept.end(), std::int64_t{0});
+    shrunk = shrunk || left < mask.left();
+  }
+  if (shrunk) keep_dimensions(block, keep);
+}
+
+}  // namespace
+
 void match_ranks(model::Transformer& model, const checkpoints::Checkpoint& checkpoint) {
   for (auto& block : model.blocks()) {
     if (block.adapters().empty()) continue;
-    bool shrunk = false;
-    std::vector<std::vector<std::vector<std::int64_t>>> keep;
-    for (const auto& group : block.adapters().groups) {
-      auto& sites = keep.emplace_back();
-      for (const auto& site : group.sites) {
-        auto& kept = sites.emplace_back();
-        for (std::int64_t expert = 0; expert < site.experts(); ++expert) {
-          const auto name = expert_name(block, site, expert) + "/direction_id";
-          const auto found = checkpoint.datasets().find(name);
-          const auto rank = site.rank_E[static_cast<std::size_t>(expert)];
-          if (found == checkpoint.datasets().end() || found->second.shape.empty() ||
-              found->second.shape[0] > rank) {
-            throw base::ContentError(base::text("checkpoint ", checkpoint.folder().string(), ": ",
-                                                name, " is missing or holds more than the ", rank,
-                                                " directions of the configuration"));
-          }
-          for (std::int64_t r = 0; r < found->second.shape[0]; ++r) {
-            kept.push_back(site.begin_of(expert) + r);
-          }
-          shrunk = shrunk || found->second.shape[0] < rank;
-        }
-      }
-    }
-    if (shrunk) keep_directions(block, keep);
+    match_directions(block, checkpoint);
+    match_dimensions(block, checkpoint);
   }
 }
 

@@ -27,7 +27,8 @@ Trainer::Trainer(const RunConfig& config, model::Transformer& model, data::Loade
       comm_(comm),
       log_(log),
       entropy_(make_entropy(model)),
-      rank_budget_(config.plan, config.train.steps),
+      budgets_{RankBudget(config.plan, config.train.steps, RankOwner::directions),
+               RankBudget(config.plan, config.train.steps, RankOwner::dimensions)},
       optimizer_(config.train) {
   for (const auto& block : model.blocks()) {
     lagged_.resize(lagged_.size() + static_cast<std::size_t>(block.statistics_size()), 0.0);
@@ -84,13 +85,15 @@ void Trainer::one_step(const RunOptions& options, RunReport& report) {
     log_.info(base::text(skipped_lines_,
                          " broken lines passed over so far; the last: ", loader_.last_skipped()));
   }
-  if (rank_budget_.cuts_at(step_)) cut_rank(rows);
+  for (auto& budget : budgets_) {
+    if (budget.cuts_at(step_)) cut_rank(budget, rows);
+  }
   Step step(model_, entropy_, comm_,
             {config_.train.memory == "keep", config_.train.statistics == "lag_one"});
   const model::StepKey key{static_cast<std::uint64_t>(config_.train.seed), step_,
-                           rank_budget_.phase(step_)};
+                           budgets_[0].phase(step_), budgets_[1].phase(step_)};
   auto result = step.run(rows, key, last_statistics_);
-  rank_budget_.add_gradient(model_, step_);
+  for (const auto& budget : budgets_) budget.add_gradient(model_, step_);
   const auto verdict = vote(result.ce_sum, options.stop != nullptr && options.stop->load());
   if (!verdict.finite) {
     throw base::MachineError(base::text("the loss or a gradient is not finite (gradient norm ",
@@ -123,7 +126,10 @@ void Trainer::update(const StepResult& result, const Vote& verdict) {
   }
   const double share = rate_share(config_.train, step_);
   const double rate = config_.train.learning_rate * share;
-  optimizer_.step(model_.blocks(), {rate, share, rank_budget_.learning_rate()}, step_ + 1);
+  optimizer_.step(model_.blocks(),
+                  {rate, share, budgets_[0].learning_rate(step_), budgets_[1].learning_rate(step_)},
+                  step_ + 1);
+  for (const auto& budget : budgets_) budget.shrink_gates(model_, step_);
   for (std::size_t layer = 0; layer < entropy_.size(); ++layer) {
     std::size_t at = 0;
     for (std::size_t r = 0; r < entropy_[layer].size(); ++r) {
@@ -134,15 +140,17 @@ void Trainer::update(const StepResult& result, const Vote& verdict) {
       at += size;
     }
   }
-  rank_budget_.dual_step(verdict.rank, step_);
+  for (std::size_t b = 0; b < budgets_.size(); ++b) budgets_[b].dual_step(verdict.rank[b], step_);
 }
 
 Trainer::Vote Trainer::vote(const at::Tensor& ce_sum_of_process, bool stop) {
   // All that the host must know of forward, backward and gates, in one read.
   const auto sums = at::stack({ce_sum_of_process, squared_gradient_norm(model_.blocks())});
-  const auto read = at::cat({sums, rank_figures(model_)}).to(at::kCPU);
-  const std::span<const double, 2 + kRankFigures> values(read.const_data_ptr<double>(),
-                                                         2 + kRankFigures);
+  const auto read = at::cat({sums, rank_figures(model_, RankOwner::directions),
+                             rank_figures(model_, RankOwner::dimensions)})
+                        .to(at::kCPU);
+  const std::span<const double, 2 + 2 * kRankFigures> values(read.const_data_ptr<double>(),
+                                                             2 + 2 * kRankFigures);
   double ce_sum = values[0];
   const double norm = std::sqrt(values[1]);
   const bool finite = std::isfinite(norm) && std::isfinite(ce_sum);
@@ -153,30 +161,34 @@ Trainer::Vote Trainer::vote(const at::Tensor& ce_sum_of_process, bool stop) {
   if (flags[2] != -flags[3]) {
     throw base::MachineError("the processes issued different collectives in this step");
   }
-  return {ce_sum, norm, rank_count(model_, values.last<kRankFigures>()), flags[0] == 0,
+  return {ce_sum,
+          norm,
+          {rank_count(model_, values.subspan<2, kRankFigures>(), RankOwner::directions),
+           rank_count(model_, values.last<kRankFigures>(), RankOwner::dimensions)},
+          flags[0] == 0,
           flags[1] == 1};
 }
 
-void Trainer::cut_rank(std::span<const data::PackedRow> rows) {
+void Trainer::cut_rank(RankBudget& budget, std::span<const data::PackedRow> rows) {
   const auto ce_before = cross_entropy(model_, rows, comm_, "cut");
-  const auto report = rank_budget_.cut(model_);
+  const auto report = budget.cut(model_);
   const auto ce_after = cross_entropy(model_, rows, comm_, "cut");
-  auto sentence = base::text("step ", step_ + 1, " begins with the rank cut: ", report.before,
-                             " directions before, ", report.after, " after");
+  auto sentence = base::text("step ", step_ + 1, " begins with the rank cut: ", report.before, " ",
+                             budget.unit(), " before, ", report.after, " after");
   if (ce_before && ce_after) {
     sentence += base::text("; ce of its rows ", *ce_before, " before, ", *ce_after, " after");
     if (metrics_) {
-      metrics_->write(step_ + 1,
-                      {{"rank/cut/ce_before", *ce_before},
-                       {"rank/cut/ce_after", *ce_after},
-                       {"rank/cut/directions", static_cast<double>(report.before - report.after)}});
+      metrics_->write(step_ + 1, {{"rank/cut/ce_before", *ce_before},
+                                  {"rank/cut/ce_after", *ce_after},
+                                  {"rank/cut/" + budget.unit(),
+                                   static_cast<double>(report.before - report.after)}});
     }
   }
   log_.info(sentence);
-  if (static_cast<double>(report.after) < 0.5 * rank_budget_.budget() &&
-      static_cast<double>(report.before) >= rank_budget_.budget()) {
-    log_.warn(base::text("the cut leaves ", report.after, " directions, far below the budget of ",
-                         rank_budget_.budget(),
+  if (static_cast<double>(report.after) < 0.5 * budget.budget() &&
+      static_cast<double>(report.before) >= budget.budget()) {
+    log_.warn(base::text("the cut leaves ", report.after, " ", budget.unit(),
+                         ", far below the budget of ", budget.budget(),
                          ": the gates closed together, none was worth more than another; a lower "
                          "learning rate of the rank gates or a longer run may tell them apart"));
   }

@@ -1,6 +1,7 @@
 // A run: rows in, steps, votes, metrics, checkpoints, resume.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <filesystem>
@@ -65,7 +66,8 @@ class Trainer {
   struct Vote {
     double ce_sum = 0;  ///< of the world
     double gradient_norm = 0;
-    RankCount rank;  ///< of the gates that this step's gradients belong to
+    /// Of the gates that this step's gradients belong to: directions, then head dimensions.
+    std::array<RankCount, 2> rank;
     bool finite = true;
     bool stop = false;
   };
@@ -92,7 +94,7 @@ class Trainer {
   void update(const StepResult& result, const Vote& verdict);
   [[nodiscard]] Vote vote(const at::Tensor& ce_sum_of_process, bool stop);
   void evaluate(bool is_saved);
-  void cut_rank(std::span<const data::PackedRow> rows);
+  void cut_rank(RankBudget& budget, std::span<const data::PackedRow> rows);
   [[nodiscard]] Figures figures(const StepResult& result, const Vote& verdict,
                                 const Cost& cost) const;
   void add_router_figures(const StepResult& result, Figures& all) const;
@@ -106,7 +108,7 @@ class Trainer {
   comm::Communicator& comm_;
   base::Logger& log_;
   std::vector<BlockEntropy> entropy_;
-  RankBudget rank_budget_;
+  std::array<RankBudget, 2> budgets_;  ///< of directions, then of head dimensions
   Optimizer optimizer_;
   std::unique_ptr<Metrics> metrics_;
   std::vector<std::vector<double>> last_statistics_;

@@ -33,6 +33,12 @@ void Trainer::add_router_figures(const StepResult& result, Figures& all) const {
       const auto load =
           gates::load_figures(std::span(result.statistics[layer]).subspan(at, size), layout);
       const auto name = base::text(layer, "/", block.routers[r].name);
+      if (block.routers[r].of_heads) {
+        all["head_gate/" + name + "/entropy"] = load.entropy;
+        all["entropy_weight/" + name] = entropy_[layer][r].lambda();
+        at += size;
+        continue;
+      }
       all["router/" + name + "/load_cv"] = load.load_cv;
       all["router/" + name + "/dead_fraction"] = load.dead_fraction;
       all["router/" + name + "/entropy"] = load.entropy;
@@ -50,16 +56,22 @@ Figures Trainer::figures(const StepResult& result, const Vote& verdict, const Co
   const double tokens_per_s = static_cast<double>(cost.tokens) / cost.seconds;
   Figures all{
       {"train/ce", ce},
-      {"train/loss", ce + result.balance + rank_budget_.penalty(verdict.rank, step_ - 1)},
+      {"train/loss", ce + result.balance + budgets_[0].penalty(verdict.rank[0], step_ - 1) +
+                         budgets_[1].penalty(verdict.rank[1], step_ - 1)},
       {"train/grad_norm", verdict.gradient_norm},
       {"train/learning_rate", config_.train.learning_rate * rate_share(config_.train, step_ - 1)},
       {"throughput/tokens_per_s", tokens_per_s},
       {"time/data_pct", 100 * cost.loading / cost.seconds},
       {"time/comm_pct", 100 * cost.communicating / cost.seconds},
       {"memory/peak_bytes", static_cast<double>(peak_memory_bytes())},
-      {"rank/model/active", static_cast<double>(verdict.rank.active)},
-      {"rank/model/expected", verdict.rank.expected},
-      {"rank/model/total", static_cast<double>(verdict.rank.total)}};
+      {"rank/model/active", static_cast<double>(verdict.rank[0].active)},
+      {"rank/model/expected", verdict.rank[0].expected},
+      {"rank/model/total", static_cast<double>(verdict.rank[0].total)}};
+  if (budgets_[1].is_on()) {
+    all["dfa/model/active"] = static_cast<double>(verdict.rank[1].active);
+    all["dfa/model/expected"] = verdict.rank[1].expected;
+    all["dfa/model/total"] = static_cast<double>(verdict.rank[1].total);
+  }
   if (config_.log.peak_tflops > 0) {
     all["throughput/mfu"] = tokens_per_s * flops_per_token(model_) /
                             (1e12 * config_.log.peak_tflops * comm_.num_processes());

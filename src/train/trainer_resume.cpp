@@ -24,7 +24,7 @@ std::string order_of_sums(const RunConfig& config, const model::Transformer& mod
 
 HostParameters Trainer::list(base::StateTree& tree) {
   auto host = list_model(model_, entropy_, /*moments=*/true, tree);
-  rank_budget_.list(tree);
+  for (auto& budget : budgets_) budget.list(tree);
   std::size_t at = 0;
   for (const auto& block : last_statistics_) {
     std::copy(block.begin(), block.end(), lagged_.begin() + static_cast<std::ptrdiff_t>(at));
@@ -97,10 +97,12 @@ void Trainer::begin(const RunOptions& options) {
   } else if (options.resume == "auto") {
     log_.info("no checkpoint in " + options.folder.string() + ": a fresh run");
   }
-  const auto directions = total_rank(model_) - fixed_rank(model_);
-  if (step_ == 0 && rank_budget_.budget() > static_cast<double>(directions)) {
-    log_.warn(base::text("the rank budget ", rank_budget_.budget(), " is above the ", directions,
-                         " directions of the model: it limits nothing"));
+  for (const auto owner : {RankOwner::directions, RankOwner::dimensions}) {
+    const auto& budget = budgets_[owner == RankOwner::directions ? 0 : 1];
+    const auto gated = total_rank(model_, owner) - fixed_rank(model_, owner);
+    if (step_ > 0 || budget.budget() <= static_cast<double>(gated)) continue;
+    log_.warn(base::text("the rank budget ", budget.budget(), " is above the ", gated, " ",
+                         budget.unit(), " of the model: it limits nothing"));
   }
 }
 
@@ -123,7 +125,7 @@ void Trainer::restore(const checkpoints::Checkpoint& checkpoint, const RunOption
   step_ = saved.integer("train/step");
   tokens_seen_ = saved.integer("train/tokens_seen");
   if (saved.values().contains("train/ce")) ce_ = saved.real("train/ce");
-  rank_budget_.resume(saved, step_);
+  for (auto& budget : budgets_) budget.resume(saved, step_);
   restore_best(saved, old, options.folder / "checkpoints");
   loader_.seek(data::load_cursor(saved));
   skipped_lines_ = loader_.cursor().skipped;

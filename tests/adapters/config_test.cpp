@@ -52,6 +52,37 @@ TEST(AdapterConfig, the_scale_undoes_the_mean_gate) {
   EXPECT_DOUBLE_EQ(config.scale_factor(0.25), 2);
 }
 
+TEST(AdapterConfig, the_literal_scale_is_that_of_one_expert) {
+  AdapterConfig config;
+  config.experts = 4;
+  config.rank = 8;
+  config.scale = "literal";
+  EXPECT_DOUBLE_EQ(config.scale_factor(0.25), 2);  // alpha / rank
+}
+
+TEST(AdapterConfig, keys_that_a_kind_has_no_use_for_are_refused) {
+  AdapterConfig config;
+  EXPECT_NO_THROW(config.validate("mix"));
+  config.shared_a = true;
+  EXPECT_NO_THROW(config.validate("mix"));
+  config.rank_gate = "gate";
+  auto sentence = tests::refusal<base::UsageError>([&] { config.validate("mix"); });
+  EXPECT_TRUE(tests::contains(sentence, "adapter.mix: directions of a shared A")) << sentence;
+  for (const auto& [kind, width] : {std::pair{"parallel", 16}, std::pair{"prompt", 10}}) {
+    AdapterConfig side;
+    side.kind = kind;
+    EXPECT_EQ(side.width_or_default(), width);
+    sentence = tests::refusal<base::UsageError>([&] { side.validate("mix"); });
+    EXPECT_TRUE(tests::contains(sentence, "experts is 8, expected 1")) << sentence;
+    side.experts = 1;
+    EXPECT_NO_THROW(side.validate("mix"));
+    side.rank_gate = "gate";
+    EXPECT_THROW(side.validate("mix"), base::UsageError);
+    side.width = 3;
+    EXPECT_EQ(side.width_or_default(), 3);
+  }
+}
+
 TEST(RankGateConfig, every_field_is_reachable_by_its_name) {
   RankGateConfig config;
   assign_adapter(config, "kind", "norm");
@@ -70,8 +101,8 @@ TEST(RankGateConfig, every_field_is_reachable_by_its_name) {
 
 TEST(RankGateConfig, impossible_values_are_refused_by_the_field) {
   const std::vector<std::pair<std::string, std::string>> refused{
-      {"kind", "proximal"}, {"budget", "-1"},   {"start", "1.5"},
-      {"cut", "2"},         {"strength", "-1"}, {"learning_rate", "-2"}};
+      {"kind", "soft"}, {"budget", "-1"},   {"start", "1.5"},
+      {"cut", "2"},     {"strength", "-1"}, {"learning_rate", "-2"}};
   for (const auto& [key, value] : refused) {
     RankGateConfig config;
     EXPECT_THROW(assign_adapter(config, key, value), base::UsageError) << key;
@@ -79,16 +110,17 @@ TEST(RankGateConfig, impossible_values_are_refused_by_the_field) {
 }
 
 TEST(LayersOf, lists_and_ranges_are_sorted_and_unique) {
-  EXPECT_EQ(layers_of("mix", "all", 3), (Layers{0, 1, 2}));
-  EXPECT_EQ(layers_of("mix", "5,0-2, 1-1", 6), (Layers{0, 1, 2, 5}));
+  EXPECT_EQ(layers_of("adapter.mix", "all", 3), (Layers{0, 1, 2}));
+  EXPECT_EQ(layers_of("adapter.mix", "5,0-2, 1-1", 6), (Layers{0, 1, 2, 5}));
 }
 
 TEST(LayersOf, what_names_no_layer_is_refused) {
-  const auto sentence = tests::refusal<base::UsageError>([] { (void)layers_of("mix", "0-6", 6); });
+  const auto sentence =
+      tests::refusal<base::UsageError>([] { (void)layers_of("adapter.mix", "0-6", 6); });
   EXPECT_TRUE(tests::contains(sentence, "adapter.mix.layers: '6'")) << sentence;
   EXPECT_TRUE(tests::contains(sentence, "expected 0 to 5")) << sentence;
   for (const std::string text : {"", ",", "4-2", "x", "-1", "1-", "1-2-3", "1.5", "All"}) {
-    EXPECT_THROW((void)layers_of("mix", text, 6), base::UsageError) << text;
+    EXPECT_THROW((void)layers_of("adapter.mix", text, 6), base::UsageError) << text;
   }
 }
 

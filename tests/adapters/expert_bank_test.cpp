@@ -117,5 +117,21 @@ TEST(ExpertBank, an_fp32_bank_holds_the_rounded_fp64_values) {
       at::equal(parameters.leaf("attention_in/A").detach(), initial_a(group, 1, 0).to(at::kFloat)));
 }
 
+TEST(ExpertBank, experts_of_a_shared_a_have_its_rows_once) {
+  auto shared = bank_site("q", {3, 3}, 0);
+  shared.shared_a = true;
+  const auto group = bank_group({shared, bank_site("v", {1, 2}, 7)});
+  EXPECT_EQ(group.directions(), 9);
+  EXPECT_EQ(group.a_rows(), 6);
+  EXPECT_EQ(group.sites[0].a_begin_of(1), 0);
+  EXPECT_EQ(group.sites[1].first, 6);
+  EXPECT_EQ(group.sites[1].a_begin_of(1), 4);
+  EXPECT_EQ(adapter_specs({group})[0].shape, (std::vector<std::int64_t>{6, 400}));
+  EXPECT_EQ(adapter_specs({group})[1].shape, (std::vector<std::int64_t>{6, 6}));
+  // The rows of A are those of the first expert alone.
+  const auto alone = bank_group({bank_site("q", {3}, 0)});
+  EXPECT_TRUE(at::equal(initial_a(group, 1, 0).narrow(0, 0, 3), initial_a(alone, 1, 0)));
+}
+
 }  // namespace
 }  // namespace dfmoa::adapters

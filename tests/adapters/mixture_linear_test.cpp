@@ -271,5 +271,48 @@ TEST(MixtureLinearRefusal, tensors_that_do_not_fit_are_named) {
   refused("gate is [5, 2]", [](auto& in) { in.group.gate_TG = in.group.gate_TG.narrow(0, 0, 5); });
 }
 
+/// Two sites, the first with three experts of rank 2 on one A, the second as usual.
+TEST(MixtureLinear, experts_that_share_a_are_those_of_the_loop) {
+  const auto x_TD = normal_leaf({6, 5}, 1);
+  MixtureGroup group;
+  group.a_ND = normal_leaf({2 + 4, 5}, 2);
+  group.gate_TG = normal_leaf({6, 3}, 3);
+  group.column_N = ints({0, 0, 1, 1, 2, 2, 0, 0, 2, 2});
+  group.row_begin = ints({0, 6});
+  std::vector<MixtureSite> sites{
+      {dense_linear(normal({4, 5}, 10), {}), normal_leaf({6, 4}, 20), 0, 0.5, 0, 3},
+      {dense_linear(normal({3, 5}, 11), {}), normal_leaf({4, 3}, 21), 6, 1.5, 2, 1}};
+  const std::vector<at::Tensor> dy{normal({6, 4}, 30), normal({6, 3}, 31)};
+  const auto fused = mixture_linear(x_TD, group, sites);
+  const auto loop = mixture_linear_loop(x_TD, group, sites);
+  const std::vector<at::Tensor> leaves{x_TD, group.a_ND, group.gate_TG, sites[0].b_NF,
+                                       sites[1].b_NF};
+  const auto grads = tests::gradients(fused, dy, leaves);
+  const auto expected = tests::gradients(loop, dy, leaves);
+  for (std::size_t s = 0; s < 2; ++s) EXPECT_LT(distance(fused[s], loop[s]), kMixtureTolerance);
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    EXPECT_LT(distance(grads[i], expected[i]), kMixtureTolerance) << i;
+  }
+  sites[0].sharers = 4;  // six directions
+  EXPECT_THROW((void)mixture_linear(x_TD, group, sites), base::ShapeError);
+}
+
+/// Why a router of shared A must not start at zero: equal b stay equal, whatever is learned.
+TEST(MixtureLinear, undecided_gates_give_experts_of_one_a_equal_gradients) {
+  const auto x_TD = normal({6, 5}, 1);
+  MixtureGroup group;
+  group.a_ND = normal_leaf({2, 5}, 2);
+  group.gate_TG = at::full({6, 3}, 1.0 / 3, at::kDouble);
+  group.column_N = ints({0, 0, 1, 1, 2, 2});
+  group.row_begin = ints({0, 6});
+  const std::vector<MixtureSite> sites{{dense_linear(normal({4, 5}, 10), {}),
+                                        at::zeros({6, 4}, at::kDouble).requires_grad_(), 0, 0.5, 0,
+                                        3}};
+  const auto y = mixture_linear(x_TD, group, sites);
+  const auto db = tests::gradients(y, {normal({6, 4}, 30)}, {sites[0].b_NF})[0].view({3, 2, 4});
+  EXPECT_GT(db.abs().max().item<double>(), 1e-3);
+  EXPECT_LT(distance(db[0], db[1]) + distance(db[0], db[2]), 1e-14);
+}
+
 }  // namespace
 }  // namespace dfmoa::adapters

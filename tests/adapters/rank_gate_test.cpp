@@ -125,5 +125,42 @@ TEST(SpectralRank, nothing_has_rank_zero) {
   EXPECT_EQ(spectral_rank(a_RD.narrow(0, 0, 0), at::empty({0, 6}, at::kDouble), at::Tensor()), 0);
 }
 
+TEST(RankGates, every_kind_starts_where_it_should_and_is_itself_in_evaluation) {
+  const auto m_N = reals({-3, 0.5, 2.4});
+  const auto none = [] {
+    ADD_FAILURE() << "no noise is needed";
+    return at::Tensor();
+  };
+  EXPECT_EQ(tests::distance(settled_gates("proximal", m_N), m_N), 0);
+  EXPECT_EQ(tests::distance(settled_gates("literal", m_N), at::sigmoid(m_N)), 0);
+  EXPECT_EQ(tests::distance(settled_gates("hard_concrete", m_N), hard_concrete(m_N)), 0);
+  for (const std::string kind : {"hard_concrete", "proximal"}) {
+    const auto start_N = at::full({4}, gate_start(kind), at::kDouble);
+    EXPECT_TRUE(at::equal(settled_gates(kind, start_N), at::ones({4}, at::kDouble))) << kind;
+  }
+  EXPECT_EQ(gate_start("literal"), 0);
+  for (const std::string kind : {"proximal", "literal"}) {
+    EXPECT_FALSE(is_per_document(kind, RankPhase::noisy));
+    for (const auto phase : {RankPhase::held, RankPhase::noisy, RankPhase::settled}) {
+      EXPECT_EQ(rank_gates(kind, m_N, phase, none).sizes(), (at::IntArrayRef{1, 3}));
+    }
+  }
+  EXPECT_FALSE(rank_gates("hard_concrete", m_N, RankPhase::held, none).defined());
+  const auto u_ZN = at::full({2, 3}, 0.3, at::kDouble);
+  EXPECT_TRUE(is_per_document("hard_concrete", RankPhase::noisy));
+  EXPECT_EQ(
+      tests::distance(rank_gates("hard_concrete", m_N, RankPhase::noisy, [&] { return u_ZN; }),
+                      hard_concrete_noisy(m_N, u_ZN)),
+      0);
+}
+
+/// The operator of an L1 penalty: what is smaller than the threshold is 0, exactly and at once.
+TEST(SoftThreshold, takes_the_threshold_from_every_gate) {
+  const auto z_N = reals({1.0, -0.5, 0.2, -0.1, 0.0});
+  soft_threshold(z_N, tests::reals({0.2})[0]);
+  EXPECT_LT(tests::distance(z_N, reals({0.8, -0.3, 0, 0, 0})), 1e-16);
+  EXPECT_EQ(z_N[2].item<double>(), 0);
+}
+
 }  // namespace
 }  // namespace dfmoa::adapters

@@ -9,6 +9,7 @@
 #include "src/ops/norm.h"
 #include "src/ops/swiglu.h"
 #include "tests/formats/temporary_folder.h"
+#include "tests/support/systems.h"
 #include "tests/support/tiny_run.h"
 
 namespace dfmoa::model {
@@ -201,6 +202,97 @@ TEST(Block, linears_that_share_an_input_have_rank_gates_all_or_none) {
   model.adapt(plan, 1);
   EXPECT_TRUE(model.blocks()[0].adapters().groups[0].rank_gated);
   EXPECT_FALSE(model.blocks()[0].adapters().groups[1].rank_gated);
+}
+
+/// Attention written out head by head, each times its gates, and the prompt's part.
+TEST(Block, gated_attention_is_its_formula) {
+  Transformer mixed(one_layer());
+  auto plan = tests::attention_gates("softmax", "hard_concrete");
+  plan.adapters["prompt"].kind = "prompt";
+  plan.adapters["prompt"].experts = 1;
+  plan.adapters["prompt"].width = 3;
+  mixed.adapt(plan, 3);
+  stir(mixed, 0.3);
+  const at::NoGradGuard no_grad;
+  auto& parameters = mixed.blocks()[0].parameters();
+  parameters.leaf("dfa/qk/logit").copy_(random_normal({4}, 1, 1, "qk"));
+  parameters.leaf("dfa/v/logit").copy_(random_normal({16}, 1, 1, "v"));
+  const auto& a = mixed.base().architecture;
+  const auto& weights = mixed.base().layers[0];
+  const auto rows = mixed.pack(tiny_row({5, 4}));
+  const auto x_TD = mixed.embed(rows);
+  const auto normed = ops::rms_norm_plain(x_TD, weights.attention_norm_D, a.norm_eps);
+  const auto of = [&](std::size_t site, const at::Tensor& x, std::int64_t heads) {
+    return weights.linears[site]->forward(x).view({-1, heads, a.head_dim});
+  };
+  const auto q = of(0, normed, 4);
+  const auto k = of(1, normed, 2);
+  const auto v = of(2, normed, 2);
+  const auto z_qk = adapters::hard_concrete(parameters.leaf("dfa/qk/logit")).view({2, 2});
+  const auto z_v = adapters::hard_concrete(parameters.leaf("dfa/v/logit")).view({4, 4});
+  const auto logit_TH = at::mm(normed, parameters.leaf("router/heads/weight").t());
+  const auto gate_TH = at::softmax(logit_TH, 1) * 4;
+  const auto tokens = parameters.leaf("prompt/prompt/tokens");
+  std::vector<at::Tensor> heads;
+  for (std::int64_t h = 0; h < 4; ++h) {
+    const auto pair = z_qk[h / 2];
+    const auto masked = q.narrow(1, h, 1) * at::cat({pair, pair});
+    const auto head = ops::packed_attention_plain(
+        ops::rotate(masked, rows.rotary), ops::rotate(k.narrow(1, h / 2, 1), rows.rotary),
+        v.narrow(1, h / 2, 1) * z_v[h], rows.documents.begin);
+    const auto score =
+        at::mm(q.select(1, h), of(1, tokens, 2).select(1, h / 2).t()) / std::sqrt(4.0);
+    const auto prompted = at::mm(at::softmax(score, 1), of(2, tokens, 2).select(1, h / 2)) *
+                          parameters.leaf("prompt/prompt/head_gate")[h];
+    heads.push_back(head * gate_TH.narrow(1, h, 1) + prompted);
+  }
+  const auto middle = x_TD + weights.linears[3]->forward(at::cat(heads, 1));
+  const auto mlp_in = ops::rms_norm_plain(middle, weights.mlp_norm_D, a.norm_eps);
+  const auto inner =
+      ops::swiglu_plain(weights.linears[4]->forward(mlp_in), weights.linears[5]->forward(mlp_in));
+  const auto y = middle + weights.linears[6]->forward(inner);
+  EXPECT_LE(block_distance(mixed.blocks()[0].forward(x_TD, {rows, {}}).y_TD, y), 1e-13);
+}
+
+/// One router: LoRA on q and down, a parallel adapter, each times its own membership.
+TEST(Block, a_heterogeneous_mixture_gates_every_adapter_by_itself) {
+  Transformer mixed(one_layer());
+  auto plan = tests::heterogeneous("sigmoid");
+  plan.adapters["lora"].sites = {"q", "down"};
+  plan.adapters.erase("prompt");
+  mixed.adapt(plan, 3);
+  stir(mixed, 0.3);
+  const at::NoGradGuard no_grad;
+  const auto& block = mixed.blocks()[0];
+  ASSERT_EQ(block.adapters().routers.size(), 1U);
+  EXPECT_EQ(block.adapters().routers[0].labels,
+            (std::vector<std::string>{"q", "down", "parallel"}));
+  const auto& a = mixed.base().architecture;
+  const auto& weights = mixed.base().layers[0];
+  const auto rows = mixed.pack(tiny_row({5, 4}));
+  const auto x_TD = mixed.embed(rows);
+  const auto normed = ops::rms_norm_plain(x_TD, weights.attention_norm_D, a.norm_eps);
+  const auto leaf = [&](const std::string& name) { return block.parameters().leaf(name).detach(); };
+  const auto gate_TE = at::sigmoid(at::mm(normed, leaf("router/block/weight").t()));
+  const Spelled spelled(mixed);
+  const at::Tensor none;
+  const auto of = [&](const char* site, std::size_t position, const at::Tensor& x,
+                      std::int64_t gate) {
+    return spelled.linear(site, position, x, gate < 0 ? none : gate_TE.narrow(1, gate, 1));
+  };
+  const auto attended =
+      ops::packed_attention_plain(ops::rotate(of("q", 0, normed, 0).view({-1, 4, 4}), rows.rotary),
+                                  ops::rotate(of("k", 1, normed, -1).view({-1, 2, 4}), rows.rotary),
+                                  of("v", 2, normed, -1).view({-1, 2, 4}), rows.documents.begin);
+  const auto middle = x_TD + of("o", 3, attended, -1);
+  const auto mlp_in = ops::rms_norm_plain(middle, weights.mlp_norm_D, a.norm_eps);
+  const auto inner = ops::swiglu_plain(of("gate", 4, mlp_in, -1), of("up", 5, mlp_in, -1));
+  const auto hidden =
+      at::mm(mlp_in, leaf("parallel/parallel/down").t()) + leaf("parallel/parallel/down_bias");
+  const auto beside = at::mm(at::silu(hidden), leaf("parallel/parallel/up").t()) +
+                      leaf("parallel/parallel/up_bias");
+  const auto y = middle + of("down", 6, inner, 1) + beside * gate_TE.narrow(1, 2, 1);
+  EXPECT_LE(block_distance(block.forward(x_TD, {rows, {}}).y_TD, y), 1e-13);
 }
 
 }  // namespace

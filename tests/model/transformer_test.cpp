@@ -6,6 +6,7 @@
 
 #include "src/base/error.h"
 #include "tests/formats/temporary_folder.h"
+#include "tests/support/systems.h"
 #include "tests/support/tiny_run.h"
 
 namespace dfmoa::model {
@@ -164,6 +165,112 @@ TEST_F(TransformerLaws, plans_that_match_nothing_are_refused) {
   plan.adapters["other"].sites = {"q"};
   EXPECT_TRUE(
       formats::contains(refuse(plan), "[adapter.mix] and [adapter.other] both name site q"));
+}
+
+TEST_F(TransformerLaws, gates_that_do_not_go_together_are_refused) {
+  const auto refuse = [&](const AdapterPlan& plan) {
+    auto model = load();
+    return formats::sentence_of<base::UsageError>([&] { model.adapt(plan, 1); });
+  };
+  const auto expect = [&](const AdapterPlan& plan, const std::string& part) {
+    const auto sentence = refuse(plan);
+    EXPECT_TRUE(formats::contains(sentence, part)) << sentence;
+  };
+  auto plan = tests::heterogeneous("sigmoid");
+  plan.routers["block"].over = "experts";
+  expect(plan, "expected router.block.over = adapters");
+  plan = tests::attention_gates("softmax", "literal");
+  expect(plan, "dfa.attention = pretrained with rank.dimensions.kind = literal");
+  plan = tests::attention_gates("softmax", "");
+  plan.dfa.attention = "literal";
+  expect(plan, "set rank_gate");
+  plan = tests::attention_gates("softmax", "literal");
+  plan.dfa.attention = "literal";
+  plan.adapters["mix"].sites = {"down", "o"};
+  expect(plan, "adapter.mix names its site o");
+  plan = tests::attention_gates("topk", "");
+  expect(plan, "router heads gates attention heads: kind topk");
+  plan = tests::attention_gates("softmax", "");
+  plan.adapters["mix"].router = "heads";
+  expect(plan, "gates attention heads and adapter.mix");
+  plan = tests::attention_gates("", "hard_concrete");
+  plan.dfa.dimensions = {"qk", "w"};
+  expect(plan, "dfa.dimensions: 'w'");
+  plan = tests::attention_gates("", "hard_concrete");
+  plan.dfa.rank_gate = "none";
+  expect(plan, "configuration dfa.rank_gate = none: there is no section [rank.none]");
+  plan = tests::attention_gates("", "hard_concrete");
+  plan.dfa.layers = "7";
+  expect(plan, "configuration dfa.layers: '7' matches no layer");
+}
+
+/// One layer of a published model, its weights never read.
+std::shared_ptr<const BaseModel> published_layer(std::int64_t hidden, std::int64_t kv,
+                                                 std::int64_t intermediate) {
+  auto base = std::make_shared<BaseModel>();
+  base->architecture.hidden = hidden;
+  base->architecture.heads = 32;
+  base->architecture.kv_heads = kv;
+  base->architecture.head_dim = hidden / 32;
+  base->embedding_VD = at::empty({1, 1}, at::kFloat);
+  const auto keys = kv * hidden / 32;
+  LayerWeights layer;
+  const std::array<std::pair<std::int64_t, std::int64_t>, 7> extents{{{hidden, hidden},
+                                                                      {keys, hidden},
+                                                                      {keys, hidden},
+                                                                      {hidden, hidden},
+                                                                      {intermediate, hidden},
+                                                                      {intermediate, hidden},
+                                                                      {hidden, intermediate}}};
+  for (std::size_t site = 0; site < 7; ++site) {
+    layer.linears[site] = adapters::dense_linear(
+        at::empty({extents[site].first, extents[site].second}, at::kFloat), {});
+  }
+  base->layers.push_back(std::move(layer));
+  return base;
+}
+
+/// Millions of trained numbers in all 32 layers, to two places, as papers print them.
+double published_millions(const AdapterPlan& plan, const std::shared_ptr<const BaseModel>& layer) {
+  Transformer model(layer);
+  model.adapt(plan, 1);
+  return std::round(32.0 * static_cast<double>(model.trainable_parameters()) / 1e4) / 100;
+}
+
+/// Sources: MoA, arXiv:2506.05928, and AdaMoLE, arXiv:2405.00361.
+TEST(PublishedSizes, follow_from_shapes) {
+  const auto llama3 = published_layer(4096, 8, 14336);
+  AdapterPlan moa = tests::heterogeneous("sigmoid");
+  moa.adapters["lora"].rank = 8;
+  moa.adapters["parallel"].width = 0;
+  moa.adapters["prompt"].width = 0;
+  moa.routers["block"].network = "mlp";
+  EXPECT_EQ(published_millions(moa, llama3), 24.52);
+  moa.adapters.erase("prompt");
+  moa.routers["block"].kind = "sigmoid_threshold";
+  EXPECT_EQ(published_millions(moa, llama3), 22.29);
+  AdapterPlan lora;
+  lora.adapters["lora"] = moa.adapters["lora"];
+  lora.adapters["lora"].router = "";
+  lora.adapters["lora"].rank = 16;
+  EXPECT_EQ(published_millions(lora, llama3), 23.07);
+  AdapterPlan hydra = tests::experts_behind("softmax", 8);
+  hydra.adapters["mix"].rank = 8;
+  hydra.adapters["mix"].sites = lora.adapters["lora"].sites;
+  hydra.adapters["mix"].shared_a = true;
+  hydra.routers["main"].input = "per_site";
+  EXPECT_EQ(published_millions(hydra, llama3), 45.09);
+  auto adamole = hydra;
+  adamole.adapters["mix"].shared_a = false;
+  adamole.routers["main"].kind = "threshold";
+  EXPECT_EQ(published_millions(adamole, llama3), 101.12);
+  const auto llama2 = published_layer(4096, 32, 11008);
+  adamole.adapters["mix"].sites = {"q", "k", "v", "o"};
+  adamole.adapters["mix"].rank = 4;
+  EXPECT_EQ(published_millions(adamole, llama2), 38.27);
+  lora.adapters["lora"].sites = {"q", "k", "v", "o"};
+  lora.adapters["lora"].rank = 32;
+  EXPECT_EQ(published_millions(lora, llama2), 33.55);
 }
 
 }  // namespace

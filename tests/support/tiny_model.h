@@ -114,14 +114,16 @@ inline AdapterPlan tiny_plan(const std::string& scope, std::int64_t experts = 3)
   return plan;
 }
 
-/// Gives up-projections and router weights, which start at zero, random values.
+/// Gives up-projections, adapters beside linears and router weights, which start at zero, random
+/// values.
 inline void stir(Transformer& model, double deviation = 0.3, std::uint64_t seed = 2) {
   const at::NoGradGuard no_grad;
   for (auto& block : model.blocks()) {
     auto& parameters = block.parameters();
     for (std::size_t i = 0; i < parameters.specs().size(); ++i) {
       const auto& name = parameters.specs()[i].name;
-      if (!name.ends_with("/b") && !name.starts_with("router/")) continue;
+      const bool is_side = name.starts_with("parallel/") || name.starts_with("prompt/");
+      if (!name.ends_with("/b") && !name.starts_with("router/") && !is_side) continue;
       const auto& leaf = parameters.leaves()[i];
       leaf.copy_(random_normal(leaf.sizes(), deviation, seed, base::text(block.layer(), name)));
     }

@@ -25,16 +25,17 @@ TEST(RunConfigTest, a_section_that_no_adapter_names_is_refused_with_the_nearest)
   run.validate();
   run.set("router.mian.kind", "topk");
   const auto router = formats::sentence_of<base::UsageError>([&] { run.validate(); });
-  EXPECT_TRUE(formats::contains(router,
-                                "[router.mian]: no adapter names it; the nearest that one "
-                                "names is [router.main]"))
+  EXPECT_TRUE(
+      formats::contains(router,
+                        "[router.mian]: no adapter and no [dfa] names it; the nearest that one "
+                        "names is [router.main]"))
       << router;
   RunConfig bare;
   bare.set("adapter.main.rank", "4");
   bare.set("rank.main.budget", "9");
   const auto rank = formats::sentence_of<base::UsageError>([&] { bare.validate(); });
   EXPECT_TRUE(formats::contains(rank,
-                                "[rank.main]: no adapter names it; "
+                                "[rank.main]: no adapter and no [dfa] names it; "
                                 "adapter.NAME.rank_gate = main would"))
       << rank;
 }

@@ -77,7 +77,8 @@ class RankTeacher : public testing::Test {
           {loss(rows(step), key)}, block.parameters().leaves(), {}, false, false, true));
       budget.add_gradient(*student_, step);
       const auto rank = count_rank(*student_);
-      optimizer.step(student_->blocks(), {3e-2, 0, budget.learning_rate()}, step + 1);
+      optimizer.step(student_->blocks(), {3e-2, 0, budget.learning_rate(step)}, step + 1);
+      budget.shrink_gates(*student_, step);
       budget.dual_step(rank, step);
     }
   }
@@ -103,6 +104,23 @@ TEST_F(RankTeacher, hard_concrete_with_a_budget_finds_the_rank_of_its_teacher) {
   const double two = error_of(2);
   RecordProperty("error_of_three_and_two", base::text(three, " ", two));
   EXPECT_GT(two, 10 * three) << "rank 3 is what there was to find";
+}
+
+TEST_F(RankTeacher, proximal_gates_with_a_budget_find_it_too) {
+  const auto error_of = [&](double budget) {
+    auto plan = one_lora(8, budget);
+    plan.rank_gates["gate"].kind = "proximal";
+    student_->adapt(plan, 3);
+    train(RankBudget(plan, kSteps));
+    EXPECT_EQ(count_rank(*student_).total, static_cast<std::int64_t>(budget));
+    return held_out();
+  };
+  const double three = error_of(3);
+  EXPECT_LE(before_cut_.active, 4) << "the penalty found them; the cut only tidies up";
+  EXPECT_LT(three, 0.1) << "its gates were shrunk on the way, and have few steps to grow again";
+  const double two = error_of(2);
+  RecordProperty("error_of_three_and_two", base::text(three, " ", two));
+  EXPECT_GT(two, 2 * three) << "rank 3 is what there was to find";
 }
 
 /// The logits of the only rank gates, without gradient; shares the model's storage.

@@ -1,0 +1,135 @@
+// What block.h promises about attention and the adapters beside linears.
+#include "src/adapters/parallel_adapter.h"
+#include "src/adapters/prompt_adapter.h"
+#include "src/base/random.h"
+#include "src/model/block_gating.h"
+#include "src/ops/attention.h"
+
+namespace dfmoa::model {
+namespace {
+
+/// A frozen linear under autograd.
+at::Tensor frozen_linear(const std::shared_ptr<const adapters::BaseLinear>& linear,
+                         const at::Tensor& x_TD) {
+  return adapters::mixture_linear(x_TD, {}, {{linear, {}, 0, 1.0}})[0];
+}
+
+}  // namespace
+
+struct Block::Masks {
+  std::vector<at::Tensor> z_ZN;  // one per mask, spread over all dimensions
+  at::Tensor row_T;              // row of z of each token; undefined: one row
+
+  /// Multiplies by the mask of this name, if there is one.
+  [[nodiscard]] at::Tensor apply(const AttentionGates& gates, const char* name,
+                                 const at::Tensor& x_THC) const {
+    for (std::size_t m = 0; m < gates.masks.size(); ++m) {
+      if (gates.masks[m].name == name)
+        return gate_dimensions(x_THC, gates.masks[m], z_ZN[m], row_T);
+    }
+    return x_THC;
+  }
+};
+
+Block::Masks Block::dimension_gates(const Pass& pass) const {
+  const auto& gates = adapters_.attention;
+  Masks masks;
+  for (const auto& mask : gates.masks) {
+    at::Tensor z_ZN;
+    if (gates.has_logits()) {
+      const auto noise = [&] {
+        return adapters::gate_noise(
+            {pass.key.seed, static_cast<std::uint64_t>(pass.key.step),
+             static_cast<std::uint64_t>(layer_), base::key_word("dfa/" + mask.name)},
+            pass.rows.documents.id, mask.dimension_id_N);
+      };
+      z_ZN = adapters::rank_gates(gates.kind, parameters_.leaf(mask.parameter()),
+                                  pass.key.dimension_phase, noise);
+    }
+    masks.z_ZN.push_back(mask.spread(z_ZN, weights_.attention_norm_D.options()));
+  }
+  if (adapters::is_per_document(gates.kind, pass.key.dimension_phase)) {
+    masks.row_T = pass.rows.documents.row_T;
+  }
+  return masks;
+}
+
+at::Tensor Block::attend(const at::Tensor& q_THC, const at::Tensor& k_TKC, const at::Tensor& v_TKC,
+                         const Pass& pass) const {
+  const auto& begin = pass.rows.documents.begin;
+  const auto q = ops::rotate(q_THC, pass.rows.rotary);
+  const auto k = ops::rotate(k_TKC, pass.rows.rotary);
+  if (pass.cache == nullptr) return ops::packed_attention(q, k, v_TKC, begin);
+  return cached_attention(q, k, v_TKC, begin, pass.cache->layers[static_cast<std::size_t>(layer_)]);
+}
+
+void Block::gate_heads(at::Tensor& out_THC, const Gating& gating) const {
+  const auto router = adapters_.attention.router;
+  if (router < 0) return;
+  out_THC = out_THC * gating.w[static_cast<std::size_t>(router)].unsqueeze(2);
+}
+
+void Block::add_prompts(at::Tensor& out_THC, const at::Tensor& q_THC, const Gating& gating) const {
+  const auto& a = architecture_;
+  for (const auto& side : adapters_.sides) {
+    if (side.kind != "prompt") continue;
+    const auto& tokens_PD = parameters_.leaf(side.parameter("tokens"));
+    const auto k_PKC =
+        frozen_linear(weights_.linears[1], tokens_PD).view({-1, a.kv_heads, a.head_dim});
+    const auto v_PKC =
+        frozen_linear(weights_.linears[2], tokens_PD).view({-1, a.kv_heads, a.head_dim});
+    const auto added = adapters::prompt_attention(q_THC, k_PKC, v_PKC,
+                                                  parameters_.leaf(side.parameter("head_gate")));
+    const auto gate_T1 = gating.of(side);
+    out_THC = out_THC + (gate_T1.defined() ? added * gate_T1.unsqueeze(2) : added);
+  }
+}
+
+void Block::add_parallels(at::Tensor& mlp_TD, const at::Tensor& x_TD, const Gating& gating) const {
+  for (const auto& side : adapters_.sides) {
+    if (side.kind != "parallel") continue;
+    const auto leaf = [&](const char* part) { return parameters_.leaf(side.parameter(part)); };
+    const auto added = adapters::parallel_adapter(
+        x_TD, {leaf("down"), leaf("down_bias"), leaf("up"), leaf("up_bias")});
+    const auto gate_T1 = gating.of(side);
+    mlp_TD = mlp_TD + (gate_T1.defined() ? added * gate_T1 : added);
+  }
+}
+
+at::Tensor Block::attention(const std::vector<at::Tensor>& qkv, const Gating& gating,
+                            const Pass& pass) const {
+  const auto& a = architecture_;
+  const auto q_THC = qkv[0].view({-1, a.heads, a.head_dim});
+  const auto k_TKC = qkv[1].view({-1, a.kv_heads, a.head_dim});
+  const auto v_TKC = qkv[2].view({-1, a.kv_heads, a.head_dim});
+  if (adapters_.attention.empty() && adapters_.sides.empty()) {
+    return attend(q_THC, k_TKC, v_TKC, pass);
+  }
+  const auto masks = dimension_gates(pass);
+  const auto& gates = adapters_.attention;
+  // A gate on a dimension of both queries and keys acts through their product alone.
+  const auto gated_q_THC = masks.apply(gates, "qk", q_THC);
+  auto out_THC = attend(gated_q_THC, k_TKC, v_TKC, pass).view({-1, a.heads, a.head_dim});
+  out_THC = masks.apply(gates, "v", out_THC);  // one on a value scales its place in the output
+  gate_heads(out_THC, gating);
+  add_prompts(out_THC, q_THC, gating);
+  return out_THC.view({-1, a.heads * a.head_dim});
+}
+
+at::Tensor Block::literal_attention(const at::Tensor& x_TD, const Gating& gating,
+                                    const Pass& pass) const {
+  const auto& a = architecture_;
+  const auto masks = dimension_gates(pass);
+  const auto project = [&](const char* name) {
+    const auto& weight_FD = parameters_.leaf(std::string("dfa/") + name + "/weight");
+    const auto heads_THC = at::mm(x_TD, weight_FD.t()).view({-1, a.heads, a.head_dim});
+    return masks.apply(adapters_.attention, name, heads_THC);
+  };
+  auto out_THC =
+      attend(project("q"), project("k"), project("v"), pass).view({-1, a.heads, a.head_dim});
+  gate_heads(out_THC, gating);
+  return at::addmm(parameters_.leaf("dfa/o/bias"), out_THC.view({-1, a.heads * a.head_dim}),
+                   parameters_.leaf("dfa/o/weight").t());
+}
+
+}  // namespace dfmoa::model
