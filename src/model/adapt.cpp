@@ -1,5 +1,6 @@
 #include "src/model/adapt.h"
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 
@@ -15,14 +16,25 @@ using adapters::SiteBank;
 
 constexpr std::array<std::size_t, 7> kGroupOfSite{0, 0, 0, 1, 2, 2, 3};
 
-std::size_t site_position(const std::string& adapter, const std::string& site) {
+std::size_t site_position(std::string_view site) {
+  return static_cast<std::size_t>(std::find(kSites.begin(), kSites.end(), site) - kSites.begin());
+}
+
+/// The sites that an adapter names, all of which the model has.
+std::vector<std::string> sites_of(const std::string& adapter, const AdapterConfig& config,
+                                  const LayerWeights& weights) {
+  std::vector<std::string> known;
   for (std::size_t position = 0; position < kSites.size(); ++position) {
-    if (kSites[position] == site) return position;
+    if (weights.linears[position] != nullptr) known.emplace_back(kSites[position]);
   }
-  const std::vector<std::string> known(kSites.begin(), kSites.end());
-  throw base::UsageError(base::text("configuration adapter.", adapter, ".sites: '", site,
-                                    "' matches no linear, expected some of ",
-                                    base::join(known, ", ")));
+  if (config.sites == std::vector<std::string>{"all"}) return known;
+  for (const auto& site : config.sites) {
+    if (std::find(known.begin(), known.end(), site) != known.end()) continue;
+    throw base::UsageError(base::text("configuration adapter.", adapter, ".sites: '", site,
+                                      "' matches no linear, expected all, or some of ",
+                                      base::join(known, ", ")));
+  }
+  return config.sites;
 }
 
 template <class Config>
@@ -66,8 +78,8 @@ class BlockPlanner {
       mean_gate = router.mean_gate(config.experts);
     }
     if (!config.rank_gate.empty()) set_rank_gate(name, config);
-    for (const auto& site : config.sites) {
-      const auto position = site_position(name, site);
+    for (const auto& site : sites_of(name, config, weights_)) {
+      const auto position = site_position(site);
       const auto [taken, is_new] = taken_.try_emplace(position, name);
       if (!is_new) {
         throw base::UsageError(base::text("configuration: [adapter.", taken->second,
@@ -90,7 +102,7 @@ class BlockPlanner {
     for (std::size_t g = 0; g < kGroups.size(); ++g) {
       auto& group = block_.groups[g];
       std::sort(group.sites.begin(), group.sites.end(), [](const auto& a, const auto& b) {
-        return site_position("", a.site) < site_position("", b.site);
+        return site_position(a.site) < site_position(b.site);
       });
       for (auto& site : group.sites) site.column = column_of(g, site.site);
       group.index();

@@ -3,9 +3,8 @@
 #include "src/adapters/rank_gate.h"
 #include "src/base/random.h"
 #include "src/model/families.h"
+#include "src/model/family_ops.h"
 #include "src/ops/attention.h"
-#include "src/ops/norm.h"
-#include "src/ops/swiglu.h"
 
 namespace dfmoa::model {
 namespace {
@@ -148,6 +147,7 @@ std::vector<at::Tensor> Block::group_linear(int group, const at::Tensor& x_TD, G
   }
   std::vector<adapters::MixtureSite> sites;
   for (const auto position : kGroupSites[static_cast<std::size_t>(group)]) {
+    if (weights_.linears[position] == nullptr) continue;  // the family has no such linear
     adapters::MixtureSite site{weights_.linears[position], {}, 0, 1.0};
     for (const auto& adapted : bank.sites) {
       if (adapted.site != kSites[position]) continue;
@@ -162,8 +162,12 @@ std::vector<at::Tensor> Block::group_linear(int group, const at::Tensor& x_TD, G
 
 at::Tensor Block::attention(const std::vector<at::Tensor>& qkv, const Pass& pass) const {
   const auto& a = architecture_;
-  const auto q_THC = ops::rotate(qkv[0].view({-1, a.heads, a.head_dim}), pass.rows.rotary);
-  const auto k_TKC = ops::rotate(qkv[1].view({-1, a.kv_heads, a.head_dim}), pass.rows.rotary);
+  auto q_THC = qkv[0].view({-1, a.heads, a.head_dim});
+  auto k_TKC = qkv[1].view({-1, a.kv_heads, a.head_dim});
+  if (a.positions == Positions::rotary) {
+    q_THC = ops::rotate(q_THC, pass.rows.rotary);
+    k_TKC = ops::rotate(k_TKC, pass.rows.rotary);
+  }
   const auto v_TKC = qkv[2].view({-1, a.kv_heads, a.head_dim});
   const auto& begin = pass.rows.documents.begin;
   if (pass.cache == nullptr) return ops::packed_attention(q_THC, k_TKC, v_TKC, begin);
@@ -174,17 +178,18 @@ at::Tensor Block::attention(const std::vector<at::Tensor>& qkv, const Pass& pass
 BlockOutput Block::forward(const at::Tensor& x_TD, const Pass& pass) const {
   Gating gating{std::vector<at::Tensor>(adapters_.routers.size()),
                 std::vector<at::Tensor>(adapters_.routers.size())};
-  const auto eps = architecture_.norm_eps;
-  const auto normed_TD = ops::rms_norm(x_TD, weights_.attention_norm_D, eps);
+  const auto normed_TD =
+      norm(architecture_, x_TD, weights_.attention_norm_D, weights_.attention_norm_bias_D);
   for (std::size_t r = 0; r < adapters_.routers.size(); ++r) {
     if (adapters_.routers[r].group < 0) run_router(r, normed_TD, gating, pass);
   }
   const auto attended_TD =
       group_linear(1, attention(group_linear(0, normed_TD, gating, pass), pass), gating, pass)[0];
   const auto middle_TD = x_TD + attended_TD;
-  const auto mlp_in_TD = ops::rms_norm(middle_TD, weights_.mlp_norm_D, eps);
-  const auto gate_up = group_linear(2, mlp_in_TD, gating, pass);
-  const auto mlp_TD = group_linear(3, ops::swiglu(gate_up[0], gate_up[1]), gating, pass)[0];
+  const auto mlp_in_TD =
+      norm(architecture_, middle_TD, weights_.mlp_norm_D, weights_.mlp_norm_bias_D);
+  const auto inner_TF = activate(architecture_, group_linear(2, mlp_in_TD, gating, pass));
+  const auto mlp_TD = group_linear(3, inner_TF, gating, pass)[0];
   const bool counted = !gating.statistics.empty() && gating.statistics[0].defined();
   return {middle_TD + mlp_TD,
           counted ? at::cat(gating.statistics) : at::zeros({0}, x_TD.options().dtype(at::kDouble))};
