@@ -132,7 +132,7 @@ SourceTensor random_tensor(const LayoutTensor& wanted, const InitModelOptions& o
 
 void InitModelOptions::fields(base::FieldList& list) {
   constexpr double kMost = 1 << 30;
-  list.add("family", family, "model family").one_of({"llama", "gpt2"});
+  list.add("family", family, "model family: llama or gpt2").one_of({"llama", "gpt2"});
   list.add("tokenizer", tokenizer,
            "directory whose tokenizer is copied; empty: 256 bytes and three special tokens");
   list.add("vocabulary", vocabulary, "rows of the embedding; 0: as many as the tokenizer has ids")
@@ -148,9 +148,9 @@ void InitModelOptions::fields(base::FieldList& list) {
       .range(0, kMost);
   list.add("max_positions", max_positions, "longest text in tokens").range(1, kMost);
   list.add("tied", tied, "the head is the embedding");
-  list.add("qkv_bias", qkv_bias, "biases on q, k and v: a Qwen2 model");
+  list.add("qkv_bias", qkv_bias, "biases on q, k and v: a Qwen2 model; gpt2 has them all");
   list.add("norm_eps", norm_eps, "epsilon of the norms").range(0, 1);
-  list.add("rope_theta", rope_theta, "base of the rotary angles").range(1, 1e12);
+  list.add("rope_theta", rope_theta, "base of the rotary angles; gpt2 has none").range(1, 1e12);
   list.add("llama3_scaling", llama3_scaling,
            "rotary angles stretched eightfold as in Llama 3.1, to max_positions");
   list.add("seed", seed, "seed of the weights").range(0, 9e15);
