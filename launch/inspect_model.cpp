@@ -9,11 +9,17 @@ namespace {
 constexpr std::string_view kStateEnding = ".quant_state.bitsandbytes__nf4";
 
 nlohmann::json architecture_json(const model::Architecture& a) {
-  return {
-      {"model_type", a.model_type},       {"layers", a.layers},         {"hidden", a.hidden},
-      {"intermediate", a.intermediate},   {"heads", a.heads},           {"kv_heads", a.kv_heads},
-      {"head_dim", a.head_dim},           {"vocabulary", a.vocabulary}, {"tied_head", a.tied_head},
-      {"max_positions", a.max_positions}, {"rope", a.rope.type}};
+  return {{"model_type", a.model_type},
+          {"layers", a.layers},
+          {"hidden", a.hidden},
+          {"intermediate", a.intermediate},
+          {"heads", a.heads},
+          {"kv_heads", a.kv_heads},
+          {"head_dim", a.head_dim},
+          {"vocabulary", a.vocabulary},
+          {"tied_head", a.tied_head},
+          {"max_positions", a.max_positions},
+          {"rope", a.positions == model::Positions::rotary ? a.rope.type : "none"}};
 }
 
 /// How the linears are stored. Loading has refused records that contradict each other, so that one

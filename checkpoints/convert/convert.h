@@ -17,7 +17,8 @@ void convert_gguf(const std::filesystem::path& gguf, const std::filesystem::path
                   const ConvertOptions& options);
 
 /// A Hugging Face directory, one weight file or many, not quantised. config.json and the
-/// tokenizer's files are copied; config.json states the new element type. Throws as convert_gguf.
+/// tokenizer's files are copied; config.json states the new element type. GPT-2's tensors get the
+/// names of today; its linears stay [in, out], in NF4 they are [out, in]. Throws as convert_gguf.
 void convert_hf(const std::filesystem::path& folder, const std::filesystem::path& out,
                 const ConvertOptions& options);
 

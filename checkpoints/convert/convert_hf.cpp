@@ -47,10 +47,38 @@ bool is_floating(DType dtype) {
   return dtype == DType::f64 || dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16;
 }
 
-SourceTensor source_of(const formats::TensorStore& store, const LayoutTensor& wanted) {
-  const auto& view = store.get(wanted.name);
+/// Old files may call it by its old name.
+const TensorView& stored(const formats::TensorStore& store, const LayoutTensor& wanted) {
+  const auto* old = wanted.old_name.empty() ? nullptr : store.find(wanted.old_name);
+  return old != nullptr && store.find(wanted.name) == nullptr ? *old : store.get(wanted.name);
+}
+
+/// Rows of the weight [out, in] that lies [in, out] in the file.
+SourceTensor upright(const TensorView& view, const LayoutTensor& wanted) {
+  const auto in = wanted.shape[0];
+  const auto columns = wanted.shape[1];
+  return {wanted.name,
+          {columns, in},
+          wanted.is_linear,
+          [&view, in, columns](std::int64_t begin, std::int64_t end, float* out) {
+            std::vector<float> part(static_cast<std::size_t>(end - begin));
+            for (std::int64_t i = 0; i < in; ++i) {
+              read_floats(view, static_cast<std::size_t>(i * columns + begin), part.size(),
+                          part.data());
+              auto* to = out + i;
+              for (const float value : part) {
+                *to = value;
+                to += in;
+              }
+            }
+          }};
+}
+
+SourceTensor source_of(const formats::TensorStore& store, const LayoutTensor& wanted,
+                       bool quantised) {
+  const auto& view = stored(store, wanted);
   const auto where =
-      base::text("converting ", store.folder().string(), ": tensor '", wanted.name, "' ");
+      base::text("converting ", store.folder().string(), ": tensor '", view.name, "' ");
   if (!is_floating(view.dtype)) {
     throw base::ContentError(
         base::text(where, "holds ", base::name_of(view.dtype), ", expected floating point"));
@@ -59,6 +87,7 @@ SourceTensor source_of(const formats::TensorStore& store, const LayoutTensor& wa
     throw base::ContentError(base::text(where, "is ", base::shape_text(view.shape), ", expected ",
                                         base::shape_text(wanted.shape)));
   }
+  if (quantised && wanted.is_transposed) return upright(view, wanted);
   const auto columns = static_cast<std::size_t>(view.shape.back());
   return {wanted.name, wanted.shape, wanted.is_linear,
           [&view, columns](std::int64_t begin, std::int64_t end, float* out) {
@@ -67,17 +96,18 @@ SourceTensor source_of(const formats::TensorStore& store, const LayoutTensor& wa
           }};
 }
 
-std::vector<SourceTensor> sources_of(const formats::TensorStore& store, const ModelConfig& config) {
+std::vector<SourceTensor> sources_of(const formats::TensorStore& store, const ModelConfig& config,
+                                     bool nf4) {
   std::vector<SourceTensor> sources;
   std::set<std::string, std::less<>> used;
   for (const auto& wanted : layout_of(config)) {
-    sources.push_back(source_of(store, wanted));
-    used.insert(wanted.name);
+    sources.push_back(source_of(store, wanted, nf4));
+    used.insert(stored(store, wanted).name);
   }
   // Some writers store the head although it is the embedding.
   if (config.tied_head) used.insert("lm_head.weight");
   for (const auto& name : store.names()) {
-    if (used.contains(name) || is_ignored_tensor(name)) continue;
+    if (used.contains(name) || is_ignored_tensor(config, name)) continue;
     throw base::ContentError(base::text("converting ", store.folder().string(), ": tensor '", name,
                                         "' is no part of the model that config.json describes"));
   }
@@ -104,7 +134,7 @@ void convert_hf(const fs::path& folder, const fs::path& out, const ConvertOption
   auto json = read_config(folder / "config.json");
   const auto config = read_extents(json, (folder / "config.json").string());
   const auto store = formats::TensorStore::open(folder);
-  const auto sources = sources_of(store, config);
+  const auto sources = sources_of(store, config, options.nf4);
   state_element_type(json, options);
 
   PendingDirectory directory(out);

@@ -16,9 +16,9 @@ struct InitModelOptions {
   std::int64_t hidden = 64;
   std::int64_t layers = 2;
   std::int64_t heads = 4;
-  std::int64_t kv_heads = 2;
+  std::int64_t kv_heads = 0;
   std::int64_t head_dim = 0;
-  std::int64_t intermediate = 192;
+  std::int64_t intermediate = 0;
   std::int64_t max_positions = 2048;
   bool tied = true;
   bool qkv_bias = false;
@@ -32,10 +32,11 @@ struct InitModelOptions {
 };
 
 /// A Hugging Face directory in fp32. A weight is std times a standard normal that depends on seed,
-/// tensor name and place alone; norms are 1. With qkv_bias it is a Qwen2 model, else LLaMA.
+/// tensor name and place in the file alone; norms are 1. Of family llama it is a Qwen2 model with
+/// qkv_bias, else LLaMA.
 /// Throws UsageError for an `out` that is in use, a tokenizer directory that is not there and
-/// numbers that contradict each other; ContentError as data::Tokenizer; MachineError, after which
-/// nothing of `out` is left, when it cannot be written.
+/// numbers that contradict each other or the family; ContentError as data::Tokenizer; MachineError,
+/// after which nothing of `out` is left, when it cannot be written.
 void init_model(const std::filesystem::path& out, const InitModelOptions& options);
 
 }  // namespace dfmoa::checkpoints

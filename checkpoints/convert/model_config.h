@@ -1,4 +1,4 @@
-// What config.json says about a model of the LLaMA family, as far as writing one needs it.
+// What config.json says about a model, as far as writing one needs it.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,11 @@ struct Llama3Rope {
   std::int64_t original_positions = 8192;
 };
 
+/// Models of one family have the same tensors under the same names.
+enum class Family { llama, gpt2 };
+
 struct ModelConfig {
-  std::string model_type;  ///< llama, mistral, qwen2
+  std::string model_type;  ///< llama, mistral, qwen2, gpt2
   std::int64_t hidden = 0;
   std::int64_t intermediate = 0;
   std::int64_t layers = 0;
@@ -38,14 +41,18 @@ struct ModelConfig {
   std::optional<std::int64_t> eos_id;
 };
 
-/// "LlamaForCausalLM" and so on. Throws ContentError for a model type that is none of ours.
+/// Throws ContentError for a model type that is none of ours.
+[[nodiscard]] Family family_of(const std::string& model_type);
+
+/// "LlamaForCausalLM" and so on. Throws as family_of.
 [[nodiscard]] std::string architecture_name(const std::string& model_type);
 
 /// A config.json that transformers opens, in its key order.
 [[nodiscard]] nlohmann::ordered_json config_json(const ModelConfig& config);
 
-/// The extents and biases of a config.json; rope, eps and positions stay unset, for they are copied
-/// with the file. Throws ContentError naming file, key and value.
+/// The extents and biases of a config.json; rope, eps and, where no tensor has their extent,
+/// positions stay unset, for they are copied with the file.
+/// Throws ContentError naming file, key and value.
 [[nodiscard]] ModelConfig read_extents(const nlohmann::ordered_json& config,
                                        const std::string& where);
 

@@ -28,9 +28,7 @@ std::array<Linear, 7> linears_of(const ModelConfig& c) {
            {"mlp.down_proj", "ffn_down", c.hidden, c.intermediate, c.mlp_bias, 0}}};
 }
 
-}  // namespace
-
-std::vector<LayoutTensor> layout_of(const ModelConfig& config) {
+std::vector<LayoutTensor> llama_layout(const ModelConfig& config) {
   std::vector<LayoutTensor> layout;
   const auto plain = [&](std::string name, std::string gguf, std::vector<std::int64_t> shape) {
     layout.push_back({std::move(name), std::move(gguf), std::move(shape), false, 0});
@@ -62,8 +60,47 @@ std::vector<LayoutTensor> layout_of(const ModelConfig& config) {
   return layout;
 }
 
-bool is_ignored_tensor(std::string_view name) {
-  return name.ends_with("rotary_emb.inv_freq");
+/// Every module has a weight and a bias but the two embeddings. Linears lie [in, out].
+std::vector<LayoutTensor> gpt2_layout(const ModelConfig& config) {
+  std::vector<LayoutTensor> layout;
+  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape, bool is_linear) {
+    layout.push_back({"transformer." + name, "", std::move(shape), is_linear, 0, is_linear, name});
+  };
+  const auto norm = [&](const std::string& name) {
+    add(name + ".weight", {config.hidden}, false);
+    add(name + ".bias", {config.hidden}, false);
+  };
+  const auto linear = [&](const std::string& name, std::int64_t in, std::int64_t out) {
+    add(name + ".weight", {in, out}, true);
+    add(name + ".bias", {out}, false);
+  };
+  add("wte.weight", {config.vocabulary, config.hidden}, false);
+  add("wpe.weight", {config.max_positions, config.hidden}, false);
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    const auto in_layer = base::text("h.", layer, ".");
+    norm(in_layer + "ln_1");
+    linear(in_layer + "attn.c_attn", config.hidden, 3 * config.hidden);
+    linear(in_layer + "attn.c_proj", config.hidden, config.hidden);
+    norm(in_layer + "ln_2");
+    linear(in_layer + "mlp.c_fc", config.hidden, config.intermediate);
+    linear(in_layer + "mlp.c_proj", config.intermediate, config.hidden);
+  }
+  norm("ln_f");
+  if (!config.tied_head) {
+    layout.push_back({"lm_head.weight", "", {config.vocabulary, config.hidden}, false, 0});
+  }
+  return layout;
+}
+
+}  // namespace
+
+std::vector<LayoutTensor> layout_of(const ModelConfig& config) {
+  return family_of(config.model_type) == Family::gpt2 ? gpt2_layout(config) : llama_layout(config);
+}
+
+bool is_ignored_tensor(const ModelConfig& config, std::string_view name) {
+  if (family_of(config.model_type) == Family::llama) return name.ends_with("rotary_emb.inv_freq");
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");  // causal masks
 }
 
 }  // namespace dfmoa::checkpoints

@@ -88,7 +88,8 @@ class Trained {
     const auto& shape = architecture();
     const auto kv = shape.kv_heads * shape.head_dim;
     const auto q = shape.heads * shape.head_dim;
-    const auto linear = shape.hidden * (2 * q + 2 * kv + 3 * shape.intermediate);
+    const auto mlp_linears = shape.activation == model::Activation::swiglu ? 3 : 2;
+    const auto linear = shape.hidden * (2 * q + 2 * kv + mlp_linears * shape.intermediate);
     double low_rank = 0;
     for (const auto& block : model_.blocks()) {
       for (const auto& group : block.adapters().groups) {

@@ -1,5 +1,7 @@
 #include "src/adapters/base_linear.h"
 
+#include <algorithm>
+
 #include "src/ops/nf4.h"
 
 namespace dfmoa::adapters {
@@ -7,6 +9,10 @@ namespace {
 
 at::Tensor apply(const at::Tensor& x_TD, const at::Tensor& weight_FD, const at::Tensor& bias_F) {
   return bias_F.defined() ? at::addmm(bias_F, x_TD, weight_FD.t()) : at::mm(x_TD, weight_FD.t());
+}
+
+at::Tensor rows_of(const at::Tensor& tensor, std::int64_t first, std::int64_t count) {
+  return tensor.defined() ? tensor.narrow(0, first, count) : tensor;
 }
 
 at::Tensor placed(const at::Tensor& tensor, at::Device device) {
@@ -23,6 +29,10 @@ class DenseLinear final : public BaseLinear {
     return apply(x_TD, weight_FD_, bias_F_);
   }
   at::Tensor backward(const at::Tensor& dy_TF) const override { return at::mm(dy_TF, weight_FD_); }
+  std::shared_ptr<const BaseLinear> rows(std::int64_t first, std::int64_t count) const override {
+    return std::make_shared<DenseLinear>(weight_FD_.narrow(0, first, count),
+                                         rows_of(bias_F_, first, count));
+  }
   std::shared_ptr<const BaseLinear> to(at::Device device) const override {
     return std::make_shared<DenseLinear>(weight_FD_.to(device), placed(bias_F_, device));
   }
@@ -36,14 +46,21 @@ class DenseLinear final : public BaseLinear {
   at::Tensor bias_F_;
 };
 
+/// Whole blocks that cover the weight: of a slice of rows the first weight may stand inside one.
+struct Nf4Blocks {
+  at::Tensor codes;
+  at::Tensor absmax;
+  std::int64_t block = 0;
+  std::int64_t skipped = 0;  ///< weights of the first block that belong to the rows before
+  std::int64_t count = 0;    ///< weights of all blocks, the last of which may be short
+};
+
 class Nf4Linear final : public BaseLinear {
  public:
-  Nf4Linear(at::Tensor codes, at::Tensor absmax, std::int64_t block, std::int64_t out_features,
-            std::int64_t in_features, at::Tensor bias_F)
+  Nf4Linear(Nf4Blocks blocks, std::int64_t out_features, std::int64_t in_features,
+            at::Tensor bias_F)
       : BaseLinear(in_features, out_features),
-        codes_(std::move(codes)),
-        absmax_(std::move(absmax)),
-        block_(block),
+        blocks_(std::move(blocks)),
         bias_F_(std::move(bias_F)) {}
   at::Tensor forward(const at::Tensor& x_TD) const override {
     return apply(x_TD, weight(x_TD.scalar_type()), bias_F_);
@@ -51,23 +68,39 @@ class Nf4Linear final : public BaseLinear {
   at::Tensor backward(const at::Tensor& dy_TF) const override {
     return at::mm(dy_TF, weight(dy_TF.scalar_type()));
   }
+  std::shared_ptr<const BaseLinear> rows(std::int64_t first, std::int64_t count) const override {
+    const auto block = blocks_.block;  // even, so that no byte holds codes of two blocks
+    const auto begin = blocks_.skipped + first * in_features();
+    const auto end = begin + count * in_features();
+    const auto from = begin / block * block;
+    const auto to = std::min((end + block - 1) / block * block, blocks_.count);
+    Nf4Blocks slice{blocks_.codes.narrow(0, from / 2, (to - from + 1) / 2),
+                    blocks_.absmax.narrow(0, from / block, (to - from + block - 1) / block), block,
+                    begin - from, to - from};
+    return std::make_shared<Nf4Linear>(std::move(slice), count, in_features(),
+                                       rows_of(bias_F_, first, count));
+  }
   std::shared_ptr<const BaseLinear> to(at::Device device) const override {
-    return std::make_shared<Nf4Linear>(codes_.to(device), absmax_.to(device), block_,
-                                       out_features(), in_features(), placed(bias_F_, device));
+    auto there = blocks_;
+    there.codes = there.codes.to(device);
+    there.absmax = there.absmax.to(device);
+    return std::make_shared<Nf4Linear>(std::move(there), out_features(), in_features(),
+                                       placed(bias_F_, device));
   }
   std::int64_t bytes() const override {
-    return static_cast<std::int64_t>(codes_.nbytes() + absmax_.nbytes() +
+    return static_cast<std::int64_t>(blocks_.codes.nbytes() + blocks_.absmax.nbytes() +
                                      (bias_F_.defined() ? bias_F_.nbytes() : 0));
   }
 
  private:
   at::Tensor weight(at::ScalarType dtype) const {
-    return ops::nf4_dequantize(codes_, absmax_, block_, {out_features(), in_features()}, dtype);
+    const auto flat =
+        ops::nf4_dequantize(blocks_.codes, blocks_.absmax, blocks_.block, {blocks_.count}, dtype);
+    return flat.narrow(0, blocks_.skipped, out_features() * in_features())
+        .view({out_features(), in_features()});
   }
 
-  at::Tensor codes_;
-  at::Tensor absmax_;
-  std::int64_t block_;
+  Nf4Blocks blocks_;
   at::Tensor bias_F_;
 };
 
@@ -80,8 +113,9 @@ std::shared_ptr<const BaseLinear> dense_linear(at::Tensor weight_FD, at::Tensor 
 std::shared_ptr<const BaseLinear> nf4_linear(at::Tensor codes, at::Tensor absmax,
                                              std::int64_t block, std::int64_t out_features,
                                              std::int64_t in_features, at::Tensor bias_F) {
-  return std::make_shared<Nf4Linear>(std::move(codes), std::move(absmax), block, out_features,
-                                     in_features, std::move(bias_F));
+  Nf4Blocks blocks{std::move(codes), std::move(absmax), block, 0, out_features * in_features};
+  return std::make_shared<Nf4Linear>(std::move(blocks), out_features, in_features,
+                                     std::move(bias_F));
 }
 
 }  // namespace dfmoa::adapters

@@ -17,6 +17,9 @@ class BaseLinear {
   [[nodiscard]] virtual at::Tensor forward(const at::Tensor& x_TD) const = 0;
   /// Shapes  dy_TF (T, F) -> (T, D).
   [[nodiscard]] virtual at::Tensor backward(const at::Tensor& dy_TF) const = 0;
+  /// Rows [first, first + count) of weight and bias as a linear of its own, over the same memory.
+  [[nodiscard]] virtual std::shared_ptr<const BaseLinear> rows(std::int64_t first,
+                                                               std::int64_t count) const = 0;
   /// The same linear with its weight and bias on `device`.
   [[nodiscard]] virtual std::shared_ptr<const BaseLinear> to(at::Device device) const = 0;
   /// Bytes held for weight and bias.

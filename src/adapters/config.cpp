@@ -12,10 +12,11 @@ namespace dfmoa::adapters {
 void AdapterConfig::fields(base::FieldList& list) {
   list.add("kind", kind,
            "lora: low-rank experts on linears; parallel: a small MLP beside the block's; prompt: "
-           "trained "
-           "tokens that every head attends to")
+           "trained tokens that every head attends to")
       .one_of({"lora", "parallel", "prompt"});
-  list.add("sites", sites, "adapted linears (lora): q, k, v, o, gate, up, down");
+  list.add(
+      "sites", sites,
+      "adapted linears (lora): all, or some of q, k, v, o, gate, up, down (GPT-2 has no gate)");
   list.add("layers", layers, "all, or ranges such as 0-15,20");
   list.add("experts", experts, "experts of every adapted linear").range(1, 4096);
   list.add("rank", rank, "directions of one expert at the start").range(1, 65536);

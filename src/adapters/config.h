@@ -11,7 +11,7 @@ namespace dfmoa::adapters {
 
 struct AdapterConfig {
   std::string kind = "lora";
-  std::vector<std::string> sites{"q", "k", "v", "o", "gate", "up", "down"};
+  std::vector<std::string> sites{"all"};
   std::string layers = "all";
   std::int64_t experts = 8;
   std::int64_t rank = 8;

@@ -35,7 +35,8 @@ enum class RankPhase {
 /// Where the trained numbers of a kind start.
 [[nodiscard]] double gate_start(const std::string& kind);
 /// The proximal step of a free gate after its optimiser's: sign(z) max(|z| - threshold, 0), in
-/// place; the threshold is one number where the gates are. Source  SoRA, arXiv:2311.11696, with the true operator.
+/// place; the threshold is one number where the gates are.
+/// Source   SoRA, arXiv:2311.11696, with the true operator.
 void soft_threshold(const at::Tensor& z_N, const at::Tensor& threshold);
 
 /// Evaluation form clamp(sigmoid(m) (zeta - gamma) + gamma, 0, 1).

@@ -1,5 +1,6 @@
 #include "src/model/adapt.h"
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 
@@ -15,14 +16,25 @@ using adapters::SiteBank;
 
 constexpr std::array<std::size_t, 7> kGroupOfSite{0, 0, 0, 1, 2, 2, 3};
 
-std::size_t site_position(const std::string& adapter, const std::string& site) {
+std::size_t site_position(std::string_view site) {
+  return static_cast<std::size_t>(std::find(kSites.begin(), kSites.end(), site) - kSites.begin());
+}
+
+/// The sites that an adapter names, all of which the model has.
+std::vector<std::string> sites_of(const std::string& adapter, const AdapterConfig& config,
+                                  const LayerWeights& weights) {
+  std::vector<std::string> known;
   for (std::size_t position = 0; position < kSites.size(); ++position) {
-    if (kSites[position] == site) return position;
+    if (weights.linears[position] != nullptr) known.emplace_back(kSites[position]);
   }
-  const std::vector<std::string> known(kSites.begin(), kSites.end());
-  throw base::UsageError(base::text("configuration adapter.", adapter, ".sites: '", site,
-                                    "' matches no linear, expected some of ",
-                                    base::join(known, ", ")));
+  if (config.sites == std::vector<std::string>{"all"}) return known;
+  for (const auto& site : config.sites) {
+    if (std::find(known.begin(), known.end(), site) != known.end()) continue;
+    throw base::UsageError(base::text("configuration adapter.", adapter, ".sites: '", site,
+                                      "' matches no linear, expected all, or some of ",
+                                      base::join(known, ", ")));
+  }
+  return config.sites;
 }
 
 /// What `section`.`key` = `name` refers to.
@@ -70,7 +82,8 @@ std::vector<DimensionMask> attention_masks(const DfaConfig& config,
   }
   for (const auto& name : config.dimensions) {
     if (name == "qk") {
-      add(name, architecture.kv_heads, channels / 2);
+      const bool in_pairs = architecture.positions == Positions::rotary;
+      add(name, architecture.kv_heads, in_pairs ? channels / 2 : channels);
     } else if (name == "v") {
       add(name, heads, channels);
     } else {
@@ -122,7 +135,8 @@ class BlockPlanner {
     config.validate(name);
     if (config.router.empty()) return;
     const auto& router = named(plan_.routers, "adapter." + name, "router", config.router);
-    const auto linears = static_cast<std::int64_t>(config.kind == "lora" ? config.sites.size() : 1);
+    const auto linears = static_cast<std::int64_t>(
+        config.kind == "lora" ? sites_of(name, config, weights_).size() : 1);
     auto& gates = gates_of_[config.router];
     if (router.over == "adapters") {
       gates += linears * config.experts;
@@ -145,7 +159,9 @@ class BlockPlanner {
     }
     if (!config.rank_gate.empty()) set_rank_gate(name, config);
     if (config.kind != "lora") return add_side(name, config);
-    for (const auto& site : config.sites) add_site(name, config, site, mean_gate);
+    for (const auto& site : sites_of(name, config, weights_)) {
+      add_site(name, config, site, mean_gate);
+    }
   }
 
   void gate_attention(const DfaConfig& config, const Architecture& architecture) {
@@ -170,7 +186,7 @@ class BlockPlanner {
     for (std::size_t g = 0; g < kGroups.size(); ++g) {
       auto& group = block_.groups[g];
       std::sort(group.sites.begin(), group.sites.end(), [](const auto& a, const auto& b) {
-        return site_position("", a.site) < site_position("", b.site);
+        return site_position(a.site) < site_position(b.site);
       });
       for (auto& site : group.sites) site.column = column_of(g, site.site);
       group.index();
@@ -197,7 +213,7 @@ class BlockPlanner {
 
   void add_site(const std::string& name, const AdapterConfig& config, const std::string& site,
                 double mean_gate) {
-    const auto position = site_position(name, site);
+    const auto position = site_position(site);
     const auto [taken, is_new] = taken_.try_emplace(position, name);
     if (!is_new) {
       throw base::UsageError(base::text("configuration: [adapter.", taken->second,

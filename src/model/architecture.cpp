@@ -86,6 +86,12 @@ RopeConfig read_rope(const ConfigReader& config) {
   return rope;
 }
 
+void refuse_unless(const ConfigReader& config, const std::string& key, bool expected) {
+  if (config.flag(key, expected) != expected) {
+    config.refuse(key, !expected, expected ? "true" : "false");
+  }
+}
+
 void refuse_what_is_missing(const ConfigReader& config) {
   const auto activation = config.word("hidden_act", "silu");
   if (activation != "silu") config.refuse("hidden_act", activation, "silu");
@@ -93,22 +99,13 @@ void refuse_what_is_missing(const ConfigReader& config) {
   if (sliding) config.refuse("sliding_window", config.at("sliding_window"), "no sliding window");
   const auto partial = config.real("partial_rotary_factor", 1.0);
   if (partial != 1.0) config.refuse("partial_rotary_factor", partial, "1");
-  if (config.flag("use_qk_norm", false)) config.refuse("use_qk_norm", true, "false");
+  refuse_unless(config, "use_qk_norm", false);
   if (config.integer("pretraining_tp", 1) != 1) {
     config.refuse("pretraining_tp", config.at("pretraining_tp"), "1");
   }
 }
 
-}  // namespace
-
-Architecture read_architecture(const std::filesystem::path& folder) {
-  const ConfigReader config(folder);
-  Architecture a;
-  a.model_type = config.word("model_type", "");
-  const auto* family = find_family(a.model_type);
-  if (family == nullptr) {
-    config.refuse("model_type", a.model_type, "one of " + base::join(known_model_types(), ", "));
-  }
+void read_llama(const ConfigReader& config, const FamilySpec& family, Architecture& a) {
   refuse_what_is_missing(config);
   a.hidden = config.integer("hidden_size");
   a.intermediate = config.integer("intermediate_size");
@@ -121,7 +118,7 @@ Architecture read_architecture(const std::filesystem::path& folder) {
   a.norm_eps = config.real("rms_norm_eps", 1e-6);
   a.tied_head = config.flag("tie_word_embeddings", false);
   const bool attention_bias = config.flag("attention_bias", false);
-  a.qkv_bias = family->qkv_bias || attention_bias;
+  a.qkv_bias = family.qkv_bias || attention_bias;
   a.o_bias = attention_bias;
   a.mlp_bias = config.flag("mlp_bias", false);
   a.rope = read_rope(config);
@@ -129,6 +126,52 @@ Architecture read_architecture(const std::filesystem::path& folder) {
     config.refuse("num_key_value_heads", a.kv_heads, base::text("a divisor of ", a.heads));
   }
   if (a.head_dim % 2 != 0) config.refuse("head_dim", a.head_dim, "an even number");
+}
+
+/// Dropout is not read: it acts in training only, and the base model is not trained.
+void read_gpt2(const ConfigReader& config, Architecture& a) {
+  const auto activation = config.word("activation_function", "gelu_new");
+  if (activation != "gelu_new" && activation != "gelu_pytorch_tanh") {
+    config.refuse("activation_function", activation, "gelu_new");
+  }
+  refuse_unless(config, "scale_attn_weights", true);
+  refuse_unless(config, "scale_attn_by_inverse_layer_idx", false);
+  refuse_unless(config, "reorder_and_upcast_attn", false);
+  refuse_unless(config, "add_cross_attention", false);
+  a.hidden = config.integer("n_embd");
+  a.intermediate = config.integer("n_inner", 4 * a.hidden);
+  a.layers = config.integer("n_layer");
+  a.heads = config.integer("n_head");
+  if (a.hidden % a.heads != 0) {
+    config.refuse("n_head", a.heads, base::text("a divisor of n_embd = ", a.hidden));
+  }
+  a.kv_heads = a.heads;
+  a.head_dim = a.hidden / a.heads;
+  a.vocabulary = config.integer("vocab_size");
+  a.max_positions = config.integer(config.has("n_positions") ? "n_positions" : "n_ctx");
+  a.norm_eps = config.real("layer_norm_epsilon", 1e-5);
+  a.tied_head = config.flag("tie_word_embeddings", true);
+  a.qkv_bias = a.o_bias = a.mlp_bias = true;
+}
+
+}  // namespace
+
+Architecture read_architecture(const std::filesystem::path& folder) {
+  const ConfigReader config(folder);
+  Architecture a;
+  a.model_type = config.word("model_type", "");
+  const auto* family = find_family(a.model_type);
+  if (family == nullptr) {
+    config.refuse("model_type", a.model_type, "one of " + base::join(known_model_types(), ", "));
+  }
+  a.norm = family->norm;
+  a.activation = family->activation;
+  a.positions = family->positions;
+  if (family->config == ConfigForm::gpt2) {
+    read_gpt2(config, a);
+  } else {
+    read_llama(config, *family, a);
+  }
   return a;
 }
 

@@ -18,8 +18,15 @@ struct RopeConfig {
   double original_positions = 8192;
 };
 
+enum class Norm { rms, layer };              ///< layer: centred, and with a bias
+enum class Activation { swiglu, gelu_new };  ///< swiglu: of two linears, gate and up
+enum class Positions { rotary, learned };    ///< learned: a table added to the embedding
+
 struct Architecture {
   std::string model_type;
+  Norm norm = Norm::rms;
+  Activation activation = Activation::swiglu;
+  Positions positions = Positions::rotary;
   std::int64_t hidden = 0;
   std::int64_t intermediate = 0;
   std::int64_t layers = 0;

@@ -9,22 +9,20 @@
 namespace dfmoa::model {
 namespace {
 
-/// Out and in features of the seven linears, in the order of kSites.
-std::array<std::pair<std::int64_t, std::int64_t>, 7> linear_shapes(const Architecture& a) {
+/// The seven linears, in the order of kSites.
+std::array<LinearShape, 7> linear_shapes(const Architecture& a, bool is_transposed) {
   const auto query = a.heads * a.head_dim;
   const auto key = a.kv_heads * a.head_dim;
-  return {{{query, a.hidden},
-           {key, a.hidden},
-           {key, a.hidden},
-           {a.hidden, query},
-           {a.intermediate, a.hidden},
-           {a.intermediate, a.hidden},
-           {a.hidden, a.intermediate}}};
-}
-
-bool has_bias(const Architecture& a, std::size_t site) {
-  if (site < 3) return a.qkv_bias;
-  return site == 3 ? a.o_bias : a.mlp_bias;
+  const auto shape = [&](std::int64_t out, std::int64_t in, bool has_bias) {
+    return LinearShape{out, in, has_bias, is_transposed};
+  };
+  return {shape(query, a.hidden, a.qkv_bias),
+          shape(key, a.hidden, a.qkv_bias),
+          shape(key, a.hidden, a.qkv_bias),
+          shape(a.hidden, query, a.o_bias),
+          shape(a.intermediate, a.hidden, a.mlp_bias),
+          shape(a.intermediate, a.hidden, a.mlp_bias),
+          shape(a.hidden, a.intermediate, a.mlp_bias)};
 }
 
 /// Where the hash of these files, computed with in this form, is kept.
@@ -36,17 +34,59 @@ base::HashCache hash_cache(const ModelConfig& config, const formats::TensorStore
           base::text("base model 1 ", c10::toString(dtype), " quantize ", config.quantize), files};
 }
 
+/// The family as these files call its tensors.
+FamilySpec family_of(const Architecture& a, const formats::TensorStore& store) {
+  const auto& family = *find_family(a.model_type);
+  const auto old = without_prefix(family);
+  const bool is_old =
+      store.find(family.embedding) == nullptr && store.find(old.embedding) != nullptr;
+  return is_old ? old : family;
+}
+
+/// Every linear of a layer; those that share a stored one become its row slices.
+LayerWeights read_layer(WeightReader& reader, const FamilySpec& family, const Architecture& a,
+                        std::int64_t layer) {
+  LayerWeights weights;
+  const bool has_bias = a.norm == Norm::layer;
+  std::tie(weights.attention_norm_D, weights.attention_norm_bias_D) =
+      reader.norm(layer_name(family.attention_norm, layer), a.hidden, has_bias);
+  std::tie(weights.mlp_norm_D, weights.mlp_norm_bias_D) =
+      reader.norm(layer_name(family.mlp_norm, layer), a.hidden, has_bias);
+  const auto shapes = linear_shapes(a, family.linears_are_transposed);
+  std::size_t end = 0;
+  for (std::size_t site = 0; site < kSites.size(); site = end) {
+    const auto& name = family.linears[site];
+    auto whole = shapes[site];
+    for (end = site + 1; end < kSites.size() && family.linears[end] == name; ++end) {
+      whole.out_features += shapes[end].out_features;
+    }
+    if (name.empty()) continue;
+    const auto stored = reader.linear(layer_name(name, layer), whole);
+    std::int64_t row = 0;
+    for (auto slice = site; slice < end; ++slice) {
+      const auto rows = shapes[slice].out_features;
+      weights.linears[slice] = end - site == 1 ? stored : stored->rows(row, rows);
+      row += rows;
+    }
+  }
+  return weights;
+}
+
 }  // namespace
 
 std::int64_t num_parameters(const Architecture& a) {
-  std::int64_t layer = 2 * a.hidden;  // norms
-  const auto shapes = linear_shapes(a);
+  const std::int64_t norm = a.norm == Norm::layer ? 2 * a.hidden : a.hidden;
+  std::int64_t layer = 2 * norm;
+  const auto& family = *find_family(a.model_type);
+  const auto shapes = linear_shapes(a, false);
   for (std::size_t site = 0; site < shapes.size(); ++site) {
-    const auto [out, in] = shapes[site];
-    layer += out * in + (has_bias(a, site) ? out : 0);
+    const auto& shape = shapes[site];
+    if (family.linears[site].empty()) continue;
+    layer += shape.out_features * (shape.in_features + (shape.has_bias ? 1 : 0));
   }
-  const std::int64_t tables = a.tied_head ? 1 : 2;
-  return tables * a.vocabulary * a.hidden + a.layers * layer + a.hidden;
+  std::int64_t rows = a.tied_head ? a.vocabulary : 2 * a.vocabulary;
+  if (a.positions == Positions::learned) rows += a.max_positions;
+  return rows * a.hidden + a.layers * layer + norm;
 }
 
 void ModelConfig::fields(base::FieldList& list) {
@@ -64,25 +104,23 @@ std::shared_ptr<const BaseModel> load_base_model(const ModelConfig& config, at::
   auto model = std::make_shared<BaseModel>();
   auto& a = model->architecture;
   a = read_architecture(config.path);
-  const auto& family = *find_family(a.model_type);
   auto store =
       std::make_shared<const formats::TensorStore>(formats::TensorStore::open(config.path));
+  const auto family = family_of(a, *store);
   const auto cache = hash_cache(config, *store, dtype);
   WeightReader reader(store, dtype, config.quantize == "nf4", cache.find());
   model->embedding_VD = reader.dense(std::string(family.embedding), {a.vocabulary, a.hidden});
-  const auto shapes = linear_shapes(a);
-  for (std::int64_t layer = 0; layer < a.layers; ++layer) {
-    LayerWeights weights;
-    weights.attention_norm_D = reader.dense(layer_name(family.attention_norm, layer), {a.hidden});
-    weights.mlp_norm_D = reader.dense(layer_name(family.mlp_norm, layer), {a.hidden});
-    for (std::size_t site = 0; site < kSites.size(); ++site) {
-      weights.linears[site] =
-          reader.linear(layer_name(family.linears[site], layer), shapes[site].first,
-                        shapes[site].second, has_bias(a, site));
-    }
-    model->layers.push_back(std::move(weights));
+  if (a.positions == Positions::learned) {
+    model->position_PD =
+        reader.dense(std::string(family.position_table), {a.max_positions, a.hidden});
+  } else {
+    model->inverse_frequency = torch::tensor(inverse_frequencies(a), torch::kFloat);
   }
-  model->final_norm_D = reader.dense(std::string(family.final_norm), {a.hidden});
+  for (std::int64_t layer = 0; layer < a.layers; ++layer) {
+    model->layers.push_back(read_layer(reader, family, a, layer));
+  }
+  std::tie(model->final_norm_D, model->final_norm_bias_D) =
+      reader.norm(std::string(family.final_norm), a.hidden, a.norm == Norm::layer);
   auto ignored = family.ignored;
   if (a.tied_head) {
     model->head_VD = model->embedding_VD;
@@ -91,7 +129,6 @@ std::shared_ptr<const BaseModel> load_base_model(const ModelConfig& config, at::
     model->head_VD = reader.dense(std::string(family.head), {a.vocabulary, a.hidden});
   }
   reader.finish(ignored);
-  model->inverse_frequency = torch::tensor(inverse_frequencies(a), torch::kFloat);
   model->files = std::move(store);
   model->hash = reader.hash();
   model->bytes = reader.bytes();

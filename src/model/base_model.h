@@ -25,16 +25,21 @@ struct ModelConfig {
 
 struct LayerWeights {
   at::Tensor attention_norm_D;
+  at::Tensor attention_norm_bias_D;  ///< biases of norms: undefined where Architecture::norm is rms
   at::Tensor mlp_norm_D;
-  std::array<std::shared_ptr<const adapters::BaseLinear>, 7> linears;  ///< in the order of kSites
+  at::Tensor mlp_norm_bias_D;
+  /// In the order of kSites; null where the family has no such linear.
+  std::array<std::shared_ptr<const adapters::BaseLinear>, 7> linears;
 };
 
 struct BaseModel {
   Architecture architecture;
   at::Tensor embedding_VD;
-  at::Tensor head_VD;  ///< the embedding where tied
+  at::Tensor position_PD;  ///< (positions, D), added to the embedding; undefined: rotary
+  at::Tensor head_VD;      ///< the embedding where tied
   at::Tensor final_norm_D;
-  at::Tensor inverse_frequency;  ///< (C/2) fp32
+  at::Tensor final_norm_bias_D;
+  at::Tensor inverse_frequency;  ///< (C/2) fp32 of rotary positions, else undefined
   std::vector<LayerWeights> layers;
   std::shared_ptr<const void> files;  ///< the mapped files that the tensors point into
   std::string hash;  ///< XXH3-128 over name, type, shape and bytes of every tensor as computed with

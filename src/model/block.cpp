@@ -4,8 +4,7 @@
 #include "src/base/text.h"
 #include "src/model/block_gating.h"
 #include "src/model/families.h"
-#include "src/ops/norm.h"
-#include "src/ops/swiglu.h"
+#include "src/model/family_ops.h"
 
 namespace dfmoa::model {
 namespace {
@@ -122,6 +121,7 @@ std::vector<at::Tensor> Block::group_linear(int group, const at::Tensor& x_TD, G
   if (!bank.sites.empty()) operand = group_operand(group, x_TD, gating, pass);
   std::vector<adapters::MixtureSite> sites;
   for (const auto position : kGroupSites[static_cast<std::size_t>(group)]) {
+    if (weights_.linears[position] == nullptr) continue;  // the family has no such linear
     adapters::MixtureSite site{weights_.linears[position], {}, 0, 1.0};
     for (const auto& adapted : bank.sites) {
       if (adapted.site != kSites[position]) continue;
@@ -139,8 +139,8 @@ std::vector<at::Tensor> Block::group_linear(int group, const at::Tensor& x_TD, G
 BlockOutput Block::forward(const at::Tensor& x_TD, const Pass& pass) const {
   Gating gating{std::vector<at::Tensor>(adapters_.routers.size()),
                 std::vector<at::Tensor>(adapters_.routers.size())};
-  const auto eps = architecture_.norm_eps;
-  const auto normed_TD = ops::rms_norm(x_TD, weights_.attention_norm_D, eps);
+  const auto normed_TD =
+      norm(architecture_, x_TD, weights_.attention_norm_D, weights_.attention_norm_bias_D);
   for (std::size_t r = 0; r < adapters_.routers.size(); ++r) {
     if (adapters_.routers[r].group < 0) run_router(r, normed_TD, gating, pass);
   }
@@ -152,9 +152,10 @@ BlockOutput Block::forward(const at::Tensor& x_TD, const Pass& pass) const {
     attended_TD = group_linear(1, attention(qkv, gating, pass), gating, pass)[0];
   }
   const auto middle_TD = x_TD + attended_TD;
-  const auto mlp_in_TD = ops::rms_norm(middle_TD, weights_.mlp_norm_D, eps);
-  const auto gate_up = group_linear(2, mlp_in_TD, gating, pass);
-  auto mlp_TD = group_linear(3, ops::swiglu(gate_up[0], gate_up[1]), gating, pass)[0];
+  const auto mlp_in_TD =
+      norm(architecture_, middle_TD, weights_.mlp_norm_D, weights_.mlp_norm_bias_D);
+  const auto inner_TF = activate(architecture_, group_linear(2, mlp_in_TD, gating, pass));
+  auto mlp_TD = group_linear(3, inner_TF, gating, pass)[0];
   add_parallels(mlp_TD, mlp_in_TD, gating);
   const bool counted = !gating.statistics.empty() && gating.statistics[0].defined();
   return {middle_TD + mlp_TD,

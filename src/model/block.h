@@ -1,4 +1,4 @@
-// One transformer block with its adapters: norm, attention, norm, gated MLP, residuals.
+// One transformer block with its adapters: norm, attention, norm, MLP, residuals.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -57,8 +57,9 @@ Block::Masks Block::dimension_gates(const Pass& pass) const {
 at::Tensor Block::attend(const at::Tensor& q_THC, const at::Tensor& k_TKC, const at::Tensor& v_TKC,
                          const Pass& pass) const {
   const auto& begin = pass.rows.documents.begin;
-  const auto q = ops::rotate(q_THC, pass.rows.rotary);
-  const auto k = ops::rotate(k_TKC, pass.rows.rotary);
+  const bool rotates = architecture_.positions == Positions::rotary;
+  const auto q = rotates ? ops::rotate(q_THC, pass.rows.rotary) : q_THC;
+  const auto k = rotates ? ops::rotate(k_TKC, pass.rows.rotary) : k_TKC;
   if (pass.cache == nullptr) return ops::packed_attention(q, k, v_TKC, begin);
   return cached_attention(q, k, v_TKC, begin, pass.cache->layers[static_cast<std::size_t>(layer_)]);
 }

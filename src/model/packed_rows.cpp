@@ -16,6 +16,7 @@ void finish(PackedRows& rows, const std::vector<std::int64_t>& position, bool ar
   rows.position_T = position_T.to(device);
   gates::finish(rows.documents, are_prompts ? options.scopes : std::set<std::string>{},
                 options.options);
+  if (!options.inverse_frequency.defined()) return;
   // On the host for every device: a GPU's fp32 sine differs in its last bit, an fp64 run in 1e-9.
   const auto rotary = ops::rotary_table(position_T, options.inverse_frequency,
                                         c10::typeMetaToScalarType(options.options.dtype()));

@@ -25,7 +25,7 @@ struct PackedRows {
   at::Tensor loss_row_X;  ///< int64: tokens that bear loss
   at::Tensor target_X;    ///< int64: their targets
   gates::Documents documents;
-  ops::RotaryTable rotary;
+  ops::RotaryTable rotary;  ///< undefined where positions are learned
 
   [[nodiscard]] std::int64_t tokens() const { return token_T.size(0); }
   [[nodiscard]] std::int64_t loss_tokens() const { return loss_row_X.size(0); }
@@ -33,7 +33,7 @@ struct PackedRows {
 
 /// What `pack` needs to know of the model.
 struct PackOptions {
-  at::Tensor inverse_frequency;  ///< on the host
+  at::Tensor inverse_frequency;  ///< on the host; undefined where positions are learned
   at::TensorOptions options;     ///< compute type and device
   std::set<std::string> scopes;  ///< of the gates per document that will read the rows
 };

@@ -5,8 +5,8 @@
 #include "src/base/error.h"
 #include "src/base/text.h"
 #include "src/model/adapt.h"
+#include "src/model/family_ops.h"
 #include "src/ops/linear_cross_entropy.h"
-#include "src/ops/norm.h"
 
 namespace dfmoa::model {
 
@@ -60,19 +60,29 @@ PackedRows Transformer::pack(const data::PackedRow& row) const {
 PackedRows Transformer::pack_sequences(
     const std::vector<std::vector<std::int32_t>>& tokens, const std::vector<std::int64_t>& start,
     const std::vector<std::pair<std::int64_t, std::int64_t>>& spans) const {
+  const auto most = base_->architecture.max_positions;
+  for (std::size_t d = 0; d < tokens.size(); ++d) {
+    const auto end = start[d] + static_cast<std::int64_t>(tokens[d].size());
+    if (end <= most) continue;
+    throw base::ContentError(base::text("sequence ", d, " has ", end,
+                                        " tokens, expected at most the ", most,
+                                        " positions of the model"));
+  }
   return model::pack_sequences(tokens, start, spans, pack_options());
 }
 
 at::Tensor Transformer::embed(const PackedRows& rows) const {
-  return base_->embedding_VD.index_select(0, rows.token_T);
+  const auto x_TD = base_->embedding_VD.index_select(0, rows.token_T);
+  if (!base_->position_PD.defined()) return x_TD;
+  return x_TD + base_->position_PD.index_select(0, rows.position_T);
 }
 
 HeadResult Transformer::head(const at::Tensor& x_TD, const PackedRows& rows, double inverse_n_loss,
                              bool want_gradient) const {
   const at::NoGradGuard no_grad;
-  const auto eps = base_->architecture.norm_eps;
+  const auto& architecture = base_->architecture;
   const auto x_XD = x_TD.index_select(0, rows.loss_row_X);
-  const auto normed_XD = ops::rms_norm(x_XD, base_->final_norm_D, eps);
+  const auto normed_XD = norm(architecture, x_XD, base_->final_norm_D, base_->final_norm_bias_D);
   auto loss = ops::linear_cross_entropy(normed_XD, base_->head_VD, rows.target_X, inverse_n_loss,
                                         want_gradient);
   HeadResult result;
@@ -82,7 +92,7 @@ HeadResult Transformer::head(const at::Tensor& x_TD, const PackedRows& rows, dou
   if (want_gradient) {
     result.dx_TD = at::zeros_like(x_TD);
     result.dx_TD.index_copy_(0, rows.loss_row_X,
-                             ops::rms_norm_backward(loss.dx_XD, x_XD, base_->final_norm_D, eps));
+                             norm_backward(architecture, loss.dx_XD, x_XD, base_->final_norm_D));
   }
   return result;
 }
@@ -97,7 +107,7 @@ at::Tensor Transformer::hidden(const PackedRows& rows, DecodeCache* cache, GateS
 at::Tensor Transformer::logits(const at::Tensor& x_TD, const at::Tensor& row_X) const {
   const at::NoGradGuard no_grad;
   const auto x_XD = x_TD.index_select(0, row_X);
-  return at::mm(ops::rms_norm(x_XD, base_->final_norm_D, base_->architecture.norm_eps),
+  return at::mm(norm(base_->architecture, x_XD, base_->final_norm_D, base_->final_norm_bias_D),
                 base_->head_VD.t());
 }
 

@@ -44,7 +44,8 @@ class Transformer {
   /// Throws ContentError "file:line: ..." for a document longer than the model's positions, with a
   /// token outside its embedding, or in which a gate per document has no token to read.
   [[nodiscard]] PackedRows pack(const data::PackedRow& row) const;
-  /// As model::pack_sequences.
+  /// As model::pack_sequences. Throws ContentError also for a sequence that is longer than the
+  /// model's positions.
   [[nodiscard]] PackedRows pack_sequences(
       const std::vector<std::vector<std::int32_t>>& tokens, const std::vector<std::int64_t>& start,
       const std::vector<std::pair<std::int64_t, std::int64_t>>& spans = {}) const;

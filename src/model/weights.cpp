@@ -107,29 +107,39 @@ at::Tensor WeightReader::dense(const std::string& name, at::IntArrayRef shape) {
   return tensor;
 }
 
+std::pair<at::Tensor, at::Tensor> WeightReader::norm(const std::string& prefix, std::int64_t extent,
+                                                     bool has_bias) {
+  auto weight_D = dense(prefix + ".weight", {extent});
+  return {std::move(weight_D), has_bias ? dense(prefix + ".bias", {extent}) : at::Tensor()};
+}
+
 std::shared_ptr<const adapters::BaseLinear> WeightReader::linear(const std::string& prefix,
-                                                                 std::int64_t out_features,
-                                                                 std::int64_t in_features,
-                                                                 bool has_bias) {
-  const auto bias_F = has_bias ? dense(prefix + ".bias", {out_features}) : at::Tensor();
+                                                                 const LinearShape& shape) {
+  const auto bias_F = shape.has_bias ? dense(prefix + ".bias", {shape.out_features}) : at::Tensor();
   const auto name = prefix + ".weight";
   if (store_->find(name + kStateEnding) != nullptr) {
     try {
-      return stored_nf4(prefix, out_features, in_features, bias_F);
+      return stored_nf4(prefix, shape, bias_F);
     } catch (const nlohmann::json::exception& error) {
       throw base::ContentError(where(*store_, name + kStateEnding) + ": " + error.what());
     }
   }
+  std::vector<std::int64_t> stored{shape.out_features, shape.in_features};
+  if (shape.is_transposed) std::swap(stored[0], stored[1]);
+  const auto upright = [&](const at::Tensor& tensor) {
+    return shape.is_transposed ? tensor.t() : tensor;
+  };
   if (quantize_) {
     const auto& view = use(name);
-    if (view.shape != std::vector<std::int64_t>{out_features, in_features}) {
+    if (view.shape != stored) {
       throw base::ContentError(base::text(where(*store_, name), " is ",
                                           base::shape_text(view.shape), ", expected ",
-                                          base::shape_text({out_features, in_features})));
+                                          base::shape_text(stored)));
     }
-    return quantized(name, tensor_of(view, store_).to(at::kFloat).contiguous(), bias_F);
+    const auto weight_FD = upright(tensor_of(view, store_).to(at::kFloat)).contiguous();
+    return quantized(name, weight_FD, bias_F);
   }
-  return adapters::dense_linear(dense(name, {out_features, in_features}), bias_F);
+  return adapters::dense_linear(upright(dense(name, stored)), bias_F);
 }
 
 std::shared_ptr<const adapters::BaseLinear> WeightReader::quantized(const std::string& name,
@@ -179,9 +189,10 @@ at::Tensor WeightReader::stored_absmax(const std::string& name, const nlohmann::
 }
 
 std::shared_ptr<const adapters::BaseLinear> WeightReader::stored_nf4(const std::string& prefix,
-                                                                     std::int64_t out_features,
-                                                                     std::int64_t in_features,
+                                                                     const LinearShape& shape,
                                                                      const at::Tensor& bias_F) {
+  const auto out_features = shape.out_features;
+  const auto in_features = shape.in_features;
   const auto name = prefix + ".weight";
   const auto& view = use(name + kStateEnding);
   const auto text =

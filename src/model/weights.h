@@ -9,12 +9,21 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "src/adapters/base_linear.h"
 #include "src/base/hash.h"
 #include "src/formats/tensor_store.h"
 
 namespace dfmoa::model {
+
+/// One linear of a model, and how a dense one lies in its file.
+struct LinearShape {
+  std::int64_t out_features = 0;
+  std::int64_t in_features = 0;
+  bool has_bias = false;
+  bool is_transposed = false;  ///< dense: stored (in, out)
+};
 
 class WeightReader {
  public:
@@ -28,11 +37,14 @@ class WeightReader {
   /// Throws ContentError if it is missing, misshapen, of a quantised type, or not finite.
   [[nodiscard]] at::Tensor dense(const std::string& name, at::IntArrayRef shape);
 
-  /// `prefix`.weight (F, D), dense or NF4, with `prefix`.bias where the model has one.
+  /// `prefix`.weight and `prefix`.bias, (D) each; the bias is undefined where there is none.
+  [[nodiscard]] std::pair<at::Tensor, at::Tensor> norm(const std::string& prefix,
+                                                       std::int64_t extent, bool has_bias);
+
+  /// `prefix`.weight (F, D), dense or NF4, with `prefix`.bias where the model has one. A transposed
+  /// one is quantised as (F, D).
   [[nodiscard]] std::shared_ptr<const adapters::BaseLinear> linear(const std::string& prefix,
-                                                                   std::int64_t out_features,
-                                                                   std::int64_t in_features,
-                                                                   bool has_bias);
+                                                                   const LinearShape& shape);
 
   /// Throws ContentError naming the first tensor that was not used and whose name has none of the
   /// `ignored` endings.
@@ -46,8 +58,7 @@ class WeightReader {
  private:
   [[nodiscard]] const formats::TensorView& use(const std::string& name);
   [[nodiscard]] std::shared_ptr<const adapters::BaseLinear> stored_nf4(const std::string& prefix,
-                                                                       std::int64_t out_features,
-                                                                       std::int64_t in_features,
+                                                                       const LinearShape& shape,
                                                                        const at::Tensor& bias_F);
   [[nodiscard]] at::Tensor stored_absmax(const std::string& name, const nlohmann::json& state,
                                          std::int64_t blocks);

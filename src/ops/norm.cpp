@@ -50,4 +50,23 @@ at::Tensor rms_norm_plain(const at::Tensor& x_TD, const at::Tensor& weight_D, do
   return x_TD * (x_TD.square().mean(-1, /*keepdim=*/true) + eps).rsqrt() * weight_D;
 }
 
+at::Tensor layer_norm(const at::Tensor& x_TD, const at::Tensor& weight_D, const at::Tensor& bias_D,
+                      double eps) {
+  return at::layer_norm(x_TD, {x_TD.size(-1)}, weight_D, bias_D, eps);
+}
+
+at::Tensor layer_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD,
+                               const at::Tensor& weight_D, double eps) {
+  const auto centred_TD = x_TD - x_TD.mean(-1, /*keepdim=*/true);
+  const auto inverse_T1 = inverse_rms(centred_TD, eps);
+  // What RMS norm's backward gives for the centred stream, less its mean: centring is a projection.
+  const auto dcentred_TD = backward_to_x(dy_TD, centred_TD, inverse_T1, weight_D);
+  return dcentred_TD - dcentred_TD.mean(-1, /*keepdim=*/true);
+}
+
+at::Tensor layer_norm_plain(const at::Tensor& x_TD, const at::Tensor& weight_D,
+                            const at::Tensor& bias_D, double eps) {
+  return rms_norm_plain(x_TD - x_TD.mean(-1, /*keepdim=*/true), weight_D, eps) + bias_D;
+}
+
 }  // namespace dfmoa::ops

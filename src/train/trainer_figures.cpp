@@ -13,6 +13,7 @@ double flops_per_token(const model::Transformer& model) {
   double frozen = static_cast<double>(model.base().head_VD.numel());
   for (const auto& layer : model.base().layers) {
     for (const auto& linear : layer.linears) {
+      if (linear == nullptr) continue;  // the family has none there
       frozen += static_cast<double>(linear->in_features() * linear->out_features());
     }
   }

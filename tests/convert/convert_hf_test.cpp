@@ -123,6 +123,54 @@ TEST_F(ConvertHf, ignores_a_stored_tied_head_and_rotary_buffers) {
   EXPECT_EQ(formats::TensorStore::open(out_).find("lm_head.weight"), nullptr);
 }
 
+/// Names get their prefix, masks go, weights stay [in, out]; NF4 is made of [out, in].
+TEST_F(ConvertHf, gpt2_of_old_names_is_written_as_published_today) {
+  InitModelOptions options;
+  options.family = "gpt2";
+  options.hidden = 12;
+  options.intermediate = 10;
+  options.layers = 1;
+  const auto fresh = folder_ / "fresh";
+  init_model(fresh, options);
+  const auto published = formats::TensorStore::open(fresh);
+  std::filesystem::remove_all(source_);
+  std::filesystem::copy(fresh, source_);
+  const std::vector<float> mask(4, 1);
+  rewrite([&](auto& views) {
+    const std::string prefix = "transformer.";
+    for (auto& view : views) view.name = view.name.substr(prefix.size());
+    views.push_back(
+        {"h.0.attn.bias", base::DType::f32, {1, 1, 2, 2}, std::as_bytes(std::span(mask))});
+  });
+  convert_hf(source_, out_, {});
+  const auto dense = formats::TensorStore::open(out_);
+  EXPECT_EQ(dense.names(), published.names());
+  const auto bytes_of = [](const formats::TensorStore& store, const std::string& name) {
+    const auto& bytes = store.get(name).bytes;
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  for (const auto& name : published.names()) {
+    EXPECT_EQ(dense.get(name).shape, published.get(name).shape);
+    EXPECT_EQ(bytes_of(dense, name), bytes_of(published, name)) << name;
+  }
+  ConvertOptions quantised;
+  quantised.nf4 = true;
+  convert_hf(source_, folder_ / "nf4", quantised);
+  const auto nf4 = formats::TensorStore::open(folder_ / "nf4");
+  const std::string weight = "transformer.h.0.attn.c_attn.weight";
+  EXPECT_EQ(nf4.get(weight).shape, (std::vector<std::int64_t>{36 * 12 / 2, 1}));
+  EXPECT_TRUE(contains(bytes_of(nf4, weight + ".quant_state.bitsandbytes__nf4"), "[36,12]"));
+  std::vector<float> file(12 * 36);
+  std::memcpy(file.data(), published.get(weight).bytes.data(), file.size() * 4);
+  float largest = 0;  // of the first 64 weights of [out, in]
+  for (std::size_t i = 0; i < 64; ++i) {
+    largest = std::max(largest, std::abs(file[i % 12 * 36 + i / 12]));
+  }
+  float scale = 0;
+  std::memcpy(&scale, nf4.get(weight + ".absmax").bytes.data(), 4);
+  EXPECT_EQ(scale, largest);
+}
+
 TEST_F(ConvertHf, refuses_integers_and_values_beyond_the_element_type) {
   const auto store = formats::TensorStore::open(source_);
   std::vector<float> values(8, 1);

@@ -112,10 +112,66 @@ TEST_F(InitModel, options_reach_the_configuration) {
   EXPECT_EQ(formats::parse_json(folder_ / "qwen2" / "config.json")["model_type"], "qwen2");
 }
 
+TEST_F(InitModel, gpt2_has_its_own_names_and_all_biases) {
+  InitModelOptions options;
+  options.family = "gpt2";
+  init_model(out_, options);
+  EXPECT_EQ(config()["model_type"], "gpt2");
+  EXPECT_EQ(config()["architectures"], nlohmann::json::array({"GPT2LMHeadModel"}));
+  EXPECT_TRUE(config()["n_inner"].is_null());
+  EXPECT_EQ(config()["bos_token_id"], 257);
+  const auto store = formats::TensorStore::open(out_);
+  EXPECT_EQ(store.names().size(), 4U + 2 * 12);
+  EXPECT_EQ(store.get("transformer.h.1.mlp.c_fc.weight").shape,
+            (std::vector<std::int64_t>{64, 256}));
+  EXPECT_EQ(store.find("lm_head.weight"), nullptr);
+  float norm = 0;
+  float bias = 1;
+  std::memcpy(&norm, store.get("transformer.h.0.ln_1.weight").bytes.data(), 4);
+  std::memcpy(&bias, store.get("transformer.h.0.ln_1.bias").bytes.data(), 4);
+  EXPECT_EQ(norm, 1);
+  EXPECT_NE(bias, 0);
+  EXPECT_LT(std::abs(bias), 0.2);
+  options.tied = false;
+  init_model(folder_ / "untied", options);
+  EXPECT_NE(formats::TensorStore::open(folder_ / "untied").find("lm_head.weight"), nullptr);
+}
+
+TEST_F(InitModel, gpt2_refuses_what_it_does_not_have) {
+  const auto refused = [&](auto&& set) {
+    InitModelOptions options;
+    options.family = "gpt2";
+    set(options);
+    return refusal(options);
+  };
+  EXPECT_TRUE(
+      contains(refused([](auto& o) { o.kv_heads = 2; }), "kv_heads is 2, expected 0 or heads = 4"));
+  EXPECT_TRUE(contains(refused([](auto& o) { o.head_dim = 8; }),
+                       "head_dim is 8, expected 0 or hidden / heads = 16"));
+  EXPECT_TRUE(contains(refused([](auto& o) { o.qkv_bias = true; }), "qkv_bias is true, expected"));
+  EXPECT_TRUE(contains(refused([](auto& o) { o.rope_theta = 5e5; }), "rope_theta is 500000"));
+  EXPECT_TRUE(contains(refused([](auto& o) { o.llama3_scaling = true; }),
+                       "llama3_scaling is true, expected false"));
+  EXPECT_TRUE(contains(refused([](auto& o) { o.heads = 5; }),
+                       "hidden is 64, expected a multiple of heads = 5"));
+  InitModelOptions options;
+  options.family = "gpt2";
+  options.kv_heads = 4;
+  options.head_dim = 16;
+  options.intermediate = 100;
+  init_model(out_, options);
+  EXPECT_EQ(config()["n_inner"], 100);
+}
+
 TEST_F(InitModel, refuses_numbers_that_contradict_each_other) {
   InitModelOptions options;
   options.kv_heads = 3;
   EXPECT_TRUE(contains(refusal(options), "kv_heads is 3, expected a divisor of heads = 4"));
+  options = {};
+  options.heads = 6;
+  options.hidden = 48;
+  init_model(folder_ / "default", options);
+  EXPECT_EQ(formats::parse_json(folder_ / "default" / "config.json")["num_key_value_heads"], 3);
   options = {};
   options.hidden = 66;
   EXPECT_TRUE(contains(refusal(options), "hidden is 66, expected a multiple of heads = 4"));
@@ -139,7 +195,8 @@ TEST_F(InitModel, fields_name_the_family_and_check_ranges) {
   auto fields = base::FieldList::of(options);
   fields.assign("init-model", "layers", "3");
   EXPECT_EQ(options.layers, 3);
-  EXPECT_THROW(fields.assign("init-model", "family", "gpt2"), base::UsageError);
+  fields.assign("init-model", "family", "gpt2");
+  EXPECT_THROW(fields.assign("init-model", "family", "gptj"), base::UsageError);
   EXPECT_THROW(fields.assign("init-model", "layers", "0"), base::UsageError);
 }
 

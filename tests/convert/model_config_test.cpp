@@ -48,6 +48,42 @@ TEST(ModelConfig, what_is_written_is_read) {
   }
 }
 
+TEST(ModelConfig, gpt2_is_written_and_read_in_its_own_words) {
+  auto config = sample();
+  config.model_type = "gpt2";
+  config.eos_id = 7;
+  auto json = config_json(config);
+  EXPECT_EQ(json["architectures"][0], "GPT2LMHeadModel");
+  EXPECT_EQ(json["n_inner"], 12);
+  EXPECT_EQ(json["eos_token_id"], 7);
+  EXPECT_FALSE(json.contains("hidden_size") || json.contains("rope_theta"));
+  auto read = read_extents(json, "x");
+  EXPECT_EQ(read.hidden, 8);
+  EXPECT_EQ(read.intermediate, 12);
+  EXPECT_EQ(read.layers, 2);
+  EXPECT_EQ(read.heads, 4);
+  EXPECT_EQ(read.kv_heads, 4);
+  EXPECT_EQ(read.head_dim, 2);
+  EXPECT_EQ(read.vocabulary, 100);
+  EXPECT_EQ(read.max_positions, 64);
+  EXPECT_FALSE(read.tied_head);
+  EXPECT_TRUE(read.qkv_bias && read.o_bias && read.mlp_bias);
+  config.intermediate = 32;
+  json = config_json(config);
+  EXPECT_TRUE(json["n_inner"].is_null());
+  json.erase("tie_word_embeddings");
+  json["n_ctx"] = 48;
+  json.erase("n_positions");
+  read = read_extents(json, "x");
+  EXPECT_EQ(read.intermediate, 32);
+  EXPECT_EQ(read.max_positions, 48);
+  EXPECT_TRUE(read.tied_head);
+  json["n_head"] = 3;
+  EXPECT_TRUE(
+      contains(sentence_of<base::ContentError>([&] { static_cast<void>(read_extents(json, "x")); }),
+               "n_head is 3, expected a divisor of n_embd = 8"));
+}
+
 TEST(ModelConfig, states_the_angles_in_both_places) {
   auto config = sample();
   auto json = config_json(config);
@@ -85,11 +121,12 @@ TEST(ModelConfig, refuses_by_key_and_value) {
     json[key] = value;
     return sentence_of<base::ContentError>([&] { static_cast<void>(read_extents(json, "x")); });
   };
-  EXPECT_TRUE(contains(refusal("model_type", "gpt2"), "x: model_type is \"gpt2\", expected llama"));
+  EXPECT_TRUE(contains(refusal("model_type", "gptj"), "x: model_type is \"gptj\", expected llama"));
+  EXPECT_TRUE(contains(refusal("model_type", 1), "x: model_type is 1, expected llama"));
   EXPECT_TRUE(contains(refusal("hidden_size", 0), "hidden_size is 0, expected a positive"));
   EXPECT_TRUE(contains(refusal("vocab_size", nullptr), "vocab_size is null, expected"));
   EXPECT_TRUE(contains(refusal("mlp_bias", 1), "mlp_bias is 1, expected true or false"));
-  EXPECT_THROW(static_cast<void>(architecture_name("gpt2")), base::ContentError);
+  EXPECT_THROW(static_cast<void>(architecture_name("gptj")), base::ContentError);
 }
 
 }  // namespace

@@ -62,9 +62,40 @@ TEST(ModelLayout, only_the_linears_of_layers_are_quantised) {
   EXPECT_EQ(layout.size(), 3U + 2 * 16);
 }
 
-TEST(ModelLayout, rotary_buffers_are_ignored) {
-  EXPECT_TRUE(is_ignored_tensor("model.layers.0.self_attn.rotary_emb.inv_freq"));
-  EXPECT_FALSE(is_ignored_tensor("model.norm.weight"));
+TEST(ModelLayout, rotary_buffers_and_causal_masks_are_ignored_in_their_family) {
+  auto config = sample();
+  EXPECT_TRUE(is_ignored_tensor(config, "model.layers.0.self_attn.rotary_emb.inv_freq"));
+  EXPECT_FALSE(is_ignored_tensor(config, "model.norm.weight"));
+  EXPECT_FALSE(is_ignored_tensor(config, "h.0.attn.bias"));
+  config.model_type = "gpt2";
+  EXPECT_TRUE(is_ignored_tensor(config, "h.0.attn.bias"));
+  EXPECT_TRUE(is_ignored_tensor(config, "transformer.h.0.attn.masked_bias"));
+  EXPECT_FALSE(is_ignored_tensor(config, "h.0.attn.c_attn.bias"));
+  EXPECT_FALSE(is_ignored_tensor(config, "h.0.attn.rotary_emb.inv_freq"));
+}
+
+TEST(ModelLayout, linears_of_gpt2_lie_in_by_out_and_all_have_biases) {
+  auto config = sample();
+  config.model_type = "gpt2";
+  config.max_positions = 32;
+  const auto layout = layout_of(config);
+  EXPECT_EQ(layout.size(), 4U + 2 * 12);
+  const auto& attention = find(layout, "transformer.h.1.attn.c_attn.weight");
+  EXPECT_EQ(attention.shape, (std::vector<std::int64_t>{8, 24}));
+  EXPECT_EQ(attention.old_name, "h.1.attn.c_attn.weight");
+  EXPECT_TRUE(attention.is_linear && attention.is_transposed);
+  EXPECT_EQ(find(layout, "transformer.h.1.attn.c_attn.bias").shape,
+            (std::vector<std::int64_t>{24}));
+  EXPECT_EQ(find(layout, "transformer.h.0.mlp.c_proj.weight").shape,
+            (std::vector<std::int64_t>{12, 8}));
+  const auto& positions = find(layout, "transformer.wpe.weight");
+  EXPECT_EQ(positions.shape, (std::vector<std::int64_t>{32, 8}));
+  EXPECT_FALSE(positions.is_linear || positions.is_transposed);
+  const auto linears = std::count_if(layout.begin(), layout.end(),
+                                     [](const LayoutTensor& tensor) { return tensor.is_linear; });
+  EXPECT_EQ(linears, 8);
+  config.tied_head = false;
+  EXPECT_EQ(layout_of(config).back().name, "lm_head.weight");
 }
 
 }  // namespace

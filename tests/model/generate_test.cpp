@@ -6,7 +6,7 @@
 #include "src/base/error.h"
 #include "src/data/packing.h"
 #include "tests/formats/temporary_folder.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/tiny_gpt2.h"
 
 namespace dfmoa::model {
 namespace {
@@ -54,6 +54,7 @@ struct DecodeCase {
   std::string scope;
   at::ScalarType dtype;
   double tolerance;  // of the largest logit: sums run in another order
+  bool gpt2 = false;
 };
 
 class Decode : public Generate, public testing::WithParamInterface<DecodeCase> {};
@@ -61,6 +62,7 @@ class Decode : public Generate, public testing::WithParamInterface<DecodeCase> {
 /// Three unequal sequences; in every later pass another one pauses, one gets several tokens at
 /// once.
 TEST_P(Decode, prefill_and_passes_equal_one_whole_forward_of_each_sequence_alone) {
+  if (GetParam().gpt2) write_tiny_gpt2(folder_);
   const auto model = mixture(GetParam().scope, GetParam().dtype);
   const std::vector<Generator::Prompts> passes{
       kPrompts, {{}, {5}, {8}}, {{1, 2, 3}, {}, {9}}, {{4}, {6, 7}, {}}};
@@ -91,11 +93,17 @@ TEST_P(Decode, prefill_and_passes_equal_one_whole_forward_of_each_sequence_alone
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Scopes, Decode,
-    testing::Values(DecodeCase{"token", at::kFloat, 1e-5}, DecodeCase{"token", at::kDouble, 1e-12},
-                    DecodeCase{"span", at::kFloat, 1e-5}, DecodeCase{"span", at::kDouble, 1e-12}),
-    [](const auto& test) { return test.param.scope + "_" + c10::toString(test.param.dtype); });
+INSTANTIATE_TEST_SUITE_P(Scopes, Decode,
+                         testing::Values(DecodeCase{"token", at::kFloat, 1e-5},
+                                         DecodeCase{"token", at::kDouble, 1e-12},
+                                         DecodeCase{"span", at::kFloat, 1e-5},
+                                         DecodeCase{"span", at::kDouble, 1e-12},
+                                         DecodeCase{"token", at::kFloat, 1e-5, true},
+                                         DecodeCase{"span", at::kDouble, 1e-12, true}),
+                         [](const auto& test) {
+                           return (test.param.gpt2 ? "gpt2_" : "") + test.param.scope + "_" +
+                                  c10::toString(test.param.dtype);
+                         });
 
 TEST_F(Generate, a_pass_without_any_new_token_is_legal) {
   const auto model = mixture("span");

@@ -5,6 +5,7 @@
 #include "src/adapters/rank_gate.h"
 #include "tests/support/systems.h"
 #include "tests/support/tensors.h"
+#include "tests/support/tiny_gpt2.h"
 #include "tests/support/tiny_run.h"
 
 namespace dfmoa::model {
@@ -114,6 +115,25 @@ INSTANTIATE_TEST_SUITE_P(Of, HeadCounts,
                          [](const auto& heads) {
                            return base::text(heads.param.first, "_", heads.param.second);
                          });
+
+/// A GPT-2: learned positions, biases, no gate in its MLP, dimensions without rotary pairs.
+std::shared_ptr<const BaseModel> gpt2_base(std::int64_t heads) {
+  std::string name = (std::filesystem::temp_directory_path() / "dfmoa_gpt2_XXXXXX").string();
+  if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
+  TinyGpt2 shape;
+  shape.heads = heads;
+  shape.hidden = 4 * heads;
+  write_tiny_gpt2(name, shape);
+  auto base = load_tiny_model(name, at::kDouble);
+  std::filesystem::remove_all(name);
+  return base;
+}
+
+TEST_P(Corrected, on_gpt2_it_starts_as_its_base_and_is_causal) {
+  const auto base = gpt2_base(GetParam().plan.dfa.is_on() ? 12 : 9);
+  expect_its_base(GetParam(), base);
+  expect_causal(GetParam(), base);
+}
 
 class AnySystem : public testing::TestWithParam<System> {};
 

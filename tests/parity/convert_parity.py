@@ -32,6 +32,7 @@ TOOL = None
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 STATE = ".quant_state.bitsandbytes__nf4"
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+CONV1D = ("c_attn", "c_proj", "c_fc")  # GPT-2's linears, [in, out] in files
 TEXTS = [
     "The quick brown fox.", "a  12\n7", "x = 1234567;  3.14", "\t 5",
     "नमस्ते १२३ दुनिया", "٣٤ عربى",
@@ -54,7 +55,13 @@ def real_model(test):
 
 
 def is_linear(name):
-    return name.endswith(".weight") and name.split(".")[-2] in SITES
+    return name.endswith(".weight") and name.split(".")[-2] in SITES + CONV1D
+
+
+def upright(dense):
+    """The same weights with every linear as [out, in]."""
+    return {name: tensor.T.contiguous() if is_linear(name) and name.split(".")[-2] in CONV1D
+            else tensor for name, tensor in dense.items()}
 
 
 def logits(model, ids):
@@ -189,6 +196,8 @@ class SeededModel(TemporaryTest):
         "nine_three": ["hidden=72", "heads=9", "kv_heads=3", "tied=false"],
         "qwen2": ["qkv_bias=true", "rope_theta=1000000"],
         "llama3": ["llama3_scaling=true", "rope_theta=500000", "vocabulary=300"],
+        "gpt2": ["family=gpt2"],
+        "gpt2_nine": ["family=gpt2", "hidden=36", "heads=9", "intermediate=50", "tied=false"],
         "odd": ["hidden=10", "heads=1", "kv_heads=1", "intermediate=7", "layers=1"],
     }
 
@@ -199,7 +208,9 @@ class SeededModel(TemporaryTest):
             model, info = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
             self.assertFalse(info["missing_keys"] or info["unexpected_keys"], name)
             self.assertEqual(type(model).__name__,
-                             "Qwen2ForCausalLM" if name == "qwen2" else "LlamaForCausalLM")
+                             {"qwen2": "Qwen2ForCausalLM", "gpt2": "GPT2LMHeadModel"}.get(
+                                 name.split("_")[0], "LlamaForCausalLM"))
+            self.assertEqual(model.config.eos_token_id, 258)
             stored = load_file(out / "model.safetensors")
             for key, tensor in stored.items():
                 self.equal(model.state_dict()[key], tensor, key)
@@ -222,14 +233,16 @@ class SeededModel(TemporaryTest):
     def test_nf4_of_every_shape_equals_bitsandbytes_and_opens(self):
         for name, words in self.SHAPES.items():
             tool("init", self.folder / name, *words)
-            self.dense_of = load_file(self.folder / name / "model.safetensors")
+            self.dense_of = upright(load_file(self.folder / name / "model.safetensors"))
             for double in (False, True):
                 out = self.folder / f"{name}_{double}"
                 tool("convert", self.folder / name, out, "nf4=true",
                      f"double_quant={double}".lower())
                 self.assertGreater(self.compare_nf4(self.dense_of, out, double), 0)
                 model = AutoModelForCausalLM.from_pretrained(out)
-                self.assertEqual(type(model.model.layers[0].mlp.up_proj).__name__, "Linear4bit")
+                mlp = (model.transformer.h if "gpt2" in name else model.model.layers)[0].mlp
+                linear = mlp.c_fc if "gpt2" in name else mlp.up_proj
+                self.assertEqual(type(linear).__name__, "Linear4bit")
                 self.assertTrue(torch.isfinite(logits(model, [1, 2, 3])).all())
 
     def test_bf16_rounds_to_nearest_even(self):
@@ -243,10 +256,14 @@ class SeededModel(TemporaryTest):
         self.assertEqual(model.dtype, torch.bfloat16)
 
     def test_shards_and_other_element_types_are_read(self):
-        tool("init", self.folder / "a")
-        model = AutoModelForCausalLM.from_pretrained(self.folder / "a")
+        for family in ("llama", "gpt2"):
+            self.read_shards(family)
+
+    def read_shards(self, family):
+        tool("init", self.folder / family, f"family={family}")
+        model = AutoModelForCausalLM.from_pretrained(self.folder / family)
         for dtype in (torch.float16, torch.bfloat16, torch.float64):
-            source = self.folder / str(dtype)
+            source = self.folder / f"{family}_{dtype}"
             model.to(dtype).save_pretrained(source, max_shard_size="40KB")
             self.assertTrue((source / "model.safetensors.index.json").exists())
             tool("convert", source, source / "out")

@@ -58,11 +58,11 @@ inline std::map<std::string, std::vector<std::int64_t>> tiny_tensors(const TinyS
                                                           {shape.hidden, shape.intermediate}}};
   std::map<std::string, std::vector<std::int64_t>> tensors;
   tensors[std::string(family.embedding)] = {shape.vocabulary, shape.hidden};
-  tensors[std::string(family.final_norm)] = {shape.hidden};
+  tensors[std::string(family.final_norm) + ".weight"] = {shape.hidden};
   if (!shape.tied_head) tensors[std::string(family.head)] = {shape.vocabulary, shape.hidden};
   for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
-    tensors[layer_name(family.attention_norm, layer)] = {shape.hidden};
-    tensors[layer_name(family.mlp_norm, layer)] = {shape.hidden};
+    tensors[layer_name(family.attention_norm, layer) + ".weight"] = {shape.hidden};
+    tensors[layer_name(family.mlp_norm, layer) + ".weight"] = {shape.hidden};
     for (std::size_t site = 0; site < linears.size(); ++site) {
       tensors[layer_name(family.linears[site], layer) + ".weight"] = linears[site];
     }

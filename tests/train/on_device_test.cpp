@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/pretend_device/pretend_device.h"
+#include "tests/support/tiny_gpt2.h"
 #include "tests/train/device_run.h"
 
 namespace dfmoa::train {
@@ -56,6 +57,20 @@ TEST_F(OnDeviceTest, the_demo_trains_as_on_the_cpu) {
   ASSERT_EQ(there.report.steps, kSteps);
   expect_same_figures("there", "here", kTolerance);
   EXPECT_LE(distance(*there.model, *here.model), kTolerance);
+}
+
+/// Layer norms, learned positions, and slices of NF4 that begin inside a block.
+TEST_F(OnDeviceTest, a_gpt2_trains_as_on_the_cpu) {
+  model::write_tiny_gpt2(folder_);
+  auto run = config();
+  run.set("adapter.main.sites", "all");
+  run.set("rank.main.budget", "384");  // of its 2 x 6 x 64 directions
+  const auto there = train_alone(run, into("there"), pretend::device());
+  const auto here = train_alone(run, into("here"));
+  EXPECT_LE(distance(*there.model, *here.model), kTolerance);
+  for (const auto& [step, ce] : figures("here", "train/ce")) {
+    EXPECT_NEAR(figures("there", "train/ce").at(step), ce, kTolerance * ce) << step;
+  }
 }
 
 /// Reads of what decides which directions stay: gate, probability, |A|, and |B| of every site.
