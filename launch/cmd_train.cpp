@@ -16,6 +16,7 @@
 #include "src/base/text.h"
 #include "src/data/census.h"
 #include "src/data/jsonl.h"
+#include "src/model/literal_forms.h"
 #include "src/model/placement.h"
 #include "src/ops/device.h"
 #include "src/train/ini.h"
@@ -164,6 +165,7 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
                       ", transport ", config.parallel.transport, ", ", at::get_num_threads(),
                       " threads each; ", model.trainable_parameters(),
                       " trainable parameters on a base of ", model.base().bytes, " bytes"));
+  for (const auto& note : model::literal_forms(config.plan)) log.info("as published: " + note);
   train::Trainer trainer(config, model, loader, comm, log);
   const train::RunOptions run{folder, options.text("resume"), options.list("allow-change"),
                               options.get<std::int64_t>("steps"), &stop_requested};

@@ -6,14 +6,13 @@
 namespace dfmoa::gates {
 
 void RouterConfig::fields(base::FieldList& list) {
-  list.add(
-          "kind", kind,
-          "softmax: every expert; topk: the top_k largest, renormalised; threshold: what exceeds a "
-          "trained threshold, renormalised; sigmoid: independent memberships; sigmoid_threshold: "
-          "their excess over a trained threshold; sparsegen: a projection whose sparsity is "
-          "trained; sigmoid_threshold_literal: memberships of at least the threshold, uncut")
+  list.add("kind", kind,
+           "softmax: every expert; topk: the top_k largest, renormalised (topk_literal: not); "
+           "threshold: what exceeds a trained threshold, renormalised; sigmoid: memberships; "
+           "sigmoid_threshold: their excess over a trained threshold (sigmoid_threshold_literal: "
+           "all of what exceeds it); sparsegen: trained sparsity")
       .one_of({"softmax", "topk", "threshold", "sigmoid", "sigmoid_threshold", "sparsegen",
-               "sigmoid_threshold_literal"});
+               "topk_literal", "sigmoid_threshold_literal"});
   list.add("top_k", top_k, "experts per unit for kind topk").range(1, 4096);
   list.add("threshold_max", threshold_max,
            "largest trained threshold; -1: 1/experts (threshold), 0.5 (sigmoid_threshold)")
@@ -21,17 +20,15 @@ void RouterConfig::fields(base::FieldList& list) {
   list.add("temperature", temperature, "logits are divided by it").range(1e-6, 1e6);
   list.add("network", network, "linear; mlp: SwiGLU-shaped with 4 hidden units an expert")
       .one_of({"linear", "mlp"});
-  list.add(
-          "scope", scope,
-          "token: a gate per token; running_mean: per token, from the mean until it; per document: "
-          "span (its instruction), prompt_mean, last_prompt, first_token")
+  list.add("scope", scope,
+           "a gate per token: token, or running_mean until it; a gate per document: span (its "
+           "instruction), prompt_mean, last_prompt, first_token")
       .one_of({"token", "span", "prompt_mean", "last_prompt", "running_mean", "first_token"});
   list.add("input", input, "per_block: the block's first norm; per_site: each linear's own input")
       .one_of({"per_block", "per_site"});
   list.add("over", over,
            "experts: gate e is expert e of every linear; adapters: every linear, parallel and "
-           "prompt "
-           "adapter that names the router has gates of its own")
+           "prompt adapter that names the router has gates of its own")
       .one_of({"experts", "adapters"});
   list.add("init", init,
            "router weights: auto (zero for dense gates, else normal), zero, normal, uniform "
@@ -67,7 +64,7 @@ void RouterConfig::balance_fields(base::FieldList& list) {
 
 std::string RouterConfig::start() const {
   if (init != "auto") return init;
-  return kind == "topk" ? "normal" : "zero";
+  return kind.starts_with("topk") ? "normal" : "zero";
 }
 
 bool RouterConfig::has_threshold() const {
@@ -95,6 +92,7 @@ double RouterConfig::mean_gate(std::int64_t experts) const {
     return threshold < 0.5 ? (0.5 - threshold) / (1 - threshold) : 1.0;
   }
   if (kind == "sigmoid_threshold_literal") return 0.5;
+  if (kind == "topk_literal") return share * share * static_cast<double>(top_k);
   return kind == "topk" && top_k == 1 ? share * share : share;
 }
 
@@ -102,7 +100,7 @@ void RouterConfig::validate(const std::string& name, std::int64_t experts) const
   const auto refuse = [&](const auto&... words) {
     throw base::UsageError(base::text("router ", name, ": ", words...));
   };
-  if (kind == "topk" && top_k > experts) {
+  if (kind.starts_with("topk") && top_k > experts) {
     refuse("top_k ", top_k, " of ", experts, " experts: expected at most ", experts);
   }
   const bool is_dense = kind == "softmax" || kind == "sigmoid";

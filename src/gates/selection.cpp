@@ -49,6 +49,11 @@ Selection topk(const Inputs& in) {
   return {p_UE, masked_UE / masked_UE.sum(1, /*keepdim=*/true), {}};
 }
 
+Selection topk_literal(const Inputs& in) {
+  const auto p_UE = at::softmax(in.logit_UE, 1);
+  return {p_UE, p_UE * top_k_mask(p_UE, in.config.top_k), {}};
+}
+
 /// AdaMoLE, arXiv:2405.00361.
 Selection threshold(const Inputs& in) {
   const auto p_UE = at::softmax(in.logit_UE, 1);
@@ -109,6 +114,7 @@ const std::map<std::string, std::function<Selection(const Inputs&)>>& kinds() {
   static const std::map<std::string, std::function<Selection(const Inputs&)>> kKinds{
       {"softmax", softmax},
       {"topk", topk},
+      {"topk_literal", topk_literal},
       {"threshold", threshold},
       {"sigmoid", sigmoid},
       {"sigmoid_threshold", sigmoid_threshold},
