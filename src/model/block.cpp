@@ -99,6 +99,10 @@ void Block::run_router(std::size_t index, const at::Tensor& x_TD, Gating& gating
     gating.w[index] = gates.w_TE;
     gating.statistics[index] = gates.statistics_U;
   }
+  if (pass.gates != nullptr) {
+    gating.w[index] = pass.gates->apply(key, router.config, gating.w[index]);
+    gating.statistics[index] = gates::statistics_of({gating.w[index], gating.w[index]});
+  }
   if (pass.sink != nullptr) {
     pass.sink->gates(layer_, router.name, gating.w[index].detach(), documents);
   }

@@ -10,6 +10,7 @@
 
 #include "src/adapters/expert_bank.h"
 #include "src/adapters/mixture_linear.h"
+#include "src/gates/override.h"
 #include "src/gates/router.h"
 #include "src/model/attention.h"
 #include "src/model/base_model.h"
@@ -45,6 +46,7 @@ struct Pass {
   StepKey key;
   DecodeCache* cache = nullptr;  ///< decoding: keys, values and prompt gates of the sequences
   GateSink* sink = nullptr;
+  const gates::Override* gates = nullptr;  ///< what takes the place of the routers' gates
 };
 
 /// A router of this block.

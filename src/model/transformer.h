@@ -55,6 +55,16 @@ class Transformer {
   [[nodiscard]] HeadResult head(const at::Tensor& x_TD, const PackedRows& rows,
                                 double inverse_n_loss, bool want_gradient) const;
 
+  /// The gates that `hidden` runs under from now on; training is not touched.
+  /// Throws UsageError for other gates than soft where there is no router, or where a router has
+  /// not the experts that are asked for.
+  void override_gates(gates::Override gates);
+
+  /// The base alone, which it shares with this model.
+  [[nodiscard]] Transformer without_adapters() const { return Transformer(base_); }
+  /// Whether some router reads a span of its document (scope span).
+  [[nodiscard]] bool reads_spans() const { return pooled_gates_; }
+
   /// All blocks without gradients.
   [[nodiscard]] at::Tensor hidden(const PackedRows& rows, DecodeCache* cache = nullptr,
                                   GateSink* sink = nullptr) const;
@@ -73,6 +83,7 @@ class Transformer {
 
   std::shared_ptr<const BaseModel> base_;
   std::vector<Block> blocks_;
+  gates::Override gates_;
   bool pooled_gates_ = false;
 };
 
