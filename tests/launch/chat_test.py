@@ -113,9 +113,9 @@ class Chat(CliTest):
         self.assertIn(b"UTF-8", done.stderr)
 
     def test_an_interrupt_ends_the_answer_and_the_next_line_is_answered(self):
-        # The likeliest token of this model is a line end, for ever. A whole answer of 2000 of them
+        # The likeliest token of this model is a line end, for ever. A whole answer of 2020 of them
         # would leave no position of 2048 for the next line.
-        process = self.start("base", "--tokens", "2000", "--greedy")
+        process = self.start("base", "--tokens", "2020", "--greedy")
         process.stdin.write(b"x\n")
         process.stdin.flush()
         process.stdout.read(1)  # it speaks

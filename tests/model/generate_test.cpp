@@ -186,25 +186,29 @@ TEST_F(Generate, routers_of_both_scopes_in_one_block_decode_together_as_alone) {
 
 /// Sequences that end early leave the batch at different steps; the cuts of the draw are on.
 TEST_F(Generate, the_same_texts_together_and_alone_with_stops_and_cuts) {
+  std::vector<std::int32_t> stops;
+  for (std::int32_t token = 0; token < 273; token += 16) stops.push_back(token);
+  const Generator::Spans spans{{1, 3}, {0, 1}, {0, 0}};
   for (const std::string scope : {"token", "span"}) {
     const auto model = mixture(scope);
-    auto config = sampled(9);
-    config.tokens = 24;
-    config.top_k = 40;
-    config.top_p = 0.9;
-    std::vector<std::int32_t> stops;
-    for (std::int32_t token = 0; token < 273; token += 16) stops.push_back(token);
-    const Generator generator(model, config, stops);
-    const Generator::Spans spans{{1, 3}, {0, 1}, {0, 0}};
-    const auto together = generator.run(kPrompts, spans);
-    std::set<std::size_t> lengths;
-    for (std::size_t d = 0; d < kPrompts.size(); ++d) {
-      const auto alone = generator.run({kPrompts[d]}, {spans[d]}, {}, false, d)[0];
-      EXPECT_EQ(together[d].tokens, alone.tokens) << scope << d;
-      EXPECT_EQ(together[d].stopped, alone.stopped) << scope << d;
-      lengths.insert(alone.tokens.size());
+    bool an_early_one_ended_first = false;
+    for (const std::int64_t seed : {1, 2, 3, 4, 5, 6}) {
+      auto config = sampled(seed);
+      config.tokens = 24;
+      config.top_k = 40;
+      config.top_p = 0.9;
+      const Generator generator(model, config, stops);
+      const auto together = generator.run(kPrompts, spans);
+      for (std::size_t d = 0; d < kPrompts.size(); ++d) {
+        const auto alone = generator.run({kPrompts[d]}, {spans[d]}, {}, false, d)[0];
+        EXPECT_EQ(together[d].tokens, alone.tokens) << scope << seed << d;
+        EXPECT_EQ(together[d].stopped, alone.stopped) << scope << seed << d;
+        an_early_one_ended_first =
+            an_early_one_ended_first ||
+            (d > 0 && together[d - 1].tokens.size() + 1 < together[d].tokens.size());
+      }
     }
-    EXPECT_GE(lengths.size(), 2U) << "the sequences end at different steps";
+    EXPECT_TRUE(an_early_one_ended_first) << "else places in the batch never change";
   }
 }
 
