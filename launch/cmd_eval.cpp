@@ -89,6 +89,20 @@ void list_eval_options(Options& options) {
   options.add_epilogue(data::choices_help());
 }
 
+/// Options that mean something only beside others.
+void check_together(const Options& options) {
+  const auto need = [&](const char* name, bool is_given, const char* needed) {
+    if (is_given)
+      throw base::UsageError(base::text("eval: --", name, " needs --", needed, " FILE"));
+  };
+  const bool no_choices = !options.has("choices");
+  need("plain", options.has("plain") && no_choices, "choices");
+  need("log-samples", options.has("log-samples") && no_choices, "choices");
+  need("limit", options.get<std::int64_t>("limit") > 0 && no_choices, "choices");
+  const bool other_is_asked = options.has("choices") || options.has("forgetting");
+  need("exact-match", options.has("exact-match") && other_is_asked && !options.has("data"), "data");
+}
+
 /// What was asked, with all files but the run's own read or looked for.
 train::EvaluationRequest read_request(const Options& options) {
   train::EvaluationRequest request;
@@ -102,13 +116,7 @@ train::EvaluationRequest read_request(const Options& options) {
   const auto limit = options.get<std::int64_t>("limit");
   if (limit < 0)
     throw base::UsageError(base::text("eval: --limit ", limit, ": expected 0 or more"));
-  for (const char* name : {"plain", "log-samples"}) {
-    if (!options.has(name) || options.has("choices")) continue;
-    throw base::UsageError(base::text("eval: --", name, " needs --choices FILE"));
-  }
-  if (limit > 0 && !options.has("choices")) {
-    throw base::UsageError("eval: --limit needs --choices FILE");
-  }
+  check_together(options);
   request.gates = gates::Override::parse(options.text("gates"));
   request.files = options.list("data");
   if (!request.files.empty()) (void)data::JsonlFiles(request.files);

@@ -182,6 +182,7 @@ class Choices(CliTest):
         for options, words in ((("--choices", "nowhere.json"), ["nowhere.json"]),
                                (("--limit", 3), ["--limit", "--choices"]),
                                (("--log-samples", "s"), ["--log-samples", "--choices"]),
+                               (("--choices", "sums.jsonl", "--exact-match"), ["--data FILE"]),
                                (("--choices", "sums.jsonl", "--limit", -1), ["--limit -1"])):
             self.refused(2, "eval", "base", *options, says=words)
 
