@@ -28,8 +28,8 @@ constexpr std::array<Subcommand, 8> kSubcommands{
       launch::run_convert},
      {"init-model", "write a seeded random base model", launch::run_init_model},
      {"train", "train adapters on a base model", launch::run_train},
-     {"eval", "cross-entropy and exact match per task", launch::run_eval},
-     {"generate", "text from a model or checkpoint", launch::run_generate},
+     {"eval", "cross-entropy, exact match, multiple choice and forgetting", launch::run_eval},
+     {"generate", "text from a model or checkpoint, or a conversation", launch::run_generate},
      {"inspect", "what a checkpoint holds", launch::run_inspect},
      {"bench", "measure this program and the machine", launch::run_bench},
      {"configs", "list, show and copy the shipped configurations", launch::run_configs}}};

@@ -207,6 +207,10 @@ std::optional<ChatTemplate> ChatTemplate::find(const fs::path& directory) {
   return match(stored.jinja, std::move(stored.tokens));
 }
 
+bool ChatTemplate::is_in(const fs::path& directory) {
+  return !read_stored(directory).jinja.empty();
+}
+
 Rendered ChatTemplate::render(std::span<const Message> messages, bool add_generation_prompt) const {
   if (messages.empty()) throw base::ContentError("chat template: there is no message to render");
   Rendered out;

@@ -50,6 +50,9 @@ class ChatTemplate {
   /// The same, or nothing where from_directory would have nothing to recognise.
   static std::optional<ChatTemplate> find(const std::filesystem::path& directory);
 
+  /// Whether a model's folder has a template, recognised or not.
+  [[nodiscard]] static bool is_in(const std::filesystem::path& directory);
+
   /// The turns in order; with `add_generation_prompt` also what precedes an assistant's answer.
   /// The begin token is in the text where the template prints it: encode without add_special.
   /// Throws ContentError when there is no message.

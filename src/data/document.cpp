@@ -81,6 +81,17 @@ std::optional<ByteRange> place_of(const std::string& marked, std::vector<Message
   return ByteRange(begin, begin + words.size());
 }
 
+/// Cuts a rendered text before and behind every answer; what follows the last one is returned.
+std::string add_pieces(const Rendered& rendered, Document& document) {
+  std::size_t done = 0;
+  for (const auto& [begin, end] : rendered.assistant) {
+    document.pieces.push_back({rendered.text.substr(done, begin - done), false, false});
+    document.pieces.push_back({rendered.text.substr(begin, end - begin), true, false});
+    done = end;
+  }
+  return rendered.text.substr(done);
+}
+
 void render(const Line& line, const std::vector<Message>& messages,
             const ChatTemplate& chat_template, Document& document) {
   for (const auto& message : messages) {
@@ -91,13 +102,8 @@ void render(const Line& line, const std::vector<Message>& messages,
   const auto rendered = chat_template.render(messages, false);
   if (rendered.assistant.empty()) line.refuse("no assistant turn, expected one to learn");
   document.is_rendered = true;
-  std::size_t done = 0;
-  for (const auto& [begin, end] : rendered.assistant) {
-    document.pieces.push_back({rendered.text.substr(done, begin - done), false, false});
-    document.pieces.push_back({rendered.text.substr(begin, end - begin), true, false});
-    done = end;
-  }
   // What a template prints behind the last answer (chatml's line end) is never produced: dropped.
+  (void)add_pieces(rendered, document);
   document.prompt = document.pieces.front().text;
   if (rendered.assistant.size() == 1 && messages.back().role == "assistant") {
     document.completion = messages.back().content;
@@ -169,6 +175,19 @@ Document prompt_document(const Question& question, const ChatTemplate& chat_temp
   if (question.is_instruction || !question.system.empty()) {
     document.span = place_of(question.system.empty() ? question.text : question.system, messages,
                              /*index=*/0, chat_template, document.prompt);
+  }
+  return document;
+}
+
+Document conversation_document(const std::vector<Message>& messages,
+                               const ChatTemplate& chat_template) {
+  Document document;
+  document.is_rendered = true;
+  auto question = add_pieces(chat_template.render(messages, true), document);
+  document.pieces.push_back({std::move(question), false, false});
+  document.prompt = document.pieces.front().text;
+  if (messages.front().role == "system") {
+    document.span = place_of(messages.front().content, messages, 0, chat_template, document.prompt);
   }
   return document;
 }

@@ -41,6 +41,11 @@ struct Question {
 /// The prompt that a line with this question has, up to where its answer begins.
 [[nodiscard]] Document prompt_document(const Question& question, const ChatTemplate& chat_template);
 
+/// A conversation up to where its next answer begins, in the pieces in which it is trained.
+/// Throws ContentError where there is no message.
+[[nodiscard]] Document conversation_document(const std::vector<Message>& messages,
+                                             const ChatTemplate& chat_template);
+
 /// Understands the four shapes, looked for in this order: {"messages"}, {"prompt","completion"},
 /// {"instruction","input","output"}, {"text"}; other keys are left alone, because data sets carry
 /// their own. With `prompts_as_chat` a prompt and its completion are turns of the template.

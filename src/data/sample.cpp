@@ -4,8 +4,29 @@
 
 #include "src/base/error.h"
 #include "src/base/text.h"
+#include "src/data/utf8.h"
 
 namespace dfmoa::data {
+namespace {
+
+Document plain_document(std::string text) {
+  Document document;
+  document.pieces = {{text, false, false}};
+  document.prompt = std::move(text);
+  return document;
+}
+
+/// A question as text, and the blanks at its end, which begin what follows.
+std::pair<std::string, std::string> plain_question(const Question& question) {
+  auto text = question.text;
+  if (!question.input.empty()) text += "\n\n" + question.input;
+  if (question.is_instruction) text += '\n';
+  // The mark keeps python_strip from the blanks at the beginning.
+  const auto kept = python_strip("." + text).size() - 1;
+  return {text.substr(0, kept), text.substr(kept)};
+}
+
+}  // namespace
 
 SampleReader::SampleReader(const DataConfig& config, const Tokenizer& tokenizer, std::string model)
     : config_(config), tokenizer_(tokenizer), model_(std::move(model)) {
@@ -117,10 +138,52 @@ Prompt SampleReader::prompt(const Question& question) const {
 }
 
 Prompt SampleReader::plain_prompt(const std::string& text) const {
+  return encode_prompt(plain_document(text));
+}
+
+Prompt SampleReader::conversation(const std::vector<Message>& messages) const {
+  return encode_prompt(conversation_document(messages, chat_template()));
+}
+
+bool SampleReader::has_template() const {
+  return config_.chat_template != "auto" || ChatTemplate::is_in(model_);
+}
+
+std::vector<Sample> SampleReader::continuations(const Question& question, bool plain,
+                                                const std::vector<std::string>& texts) const {
+  std::string blanks;
   Document document;
-  document.prompt = text;
-  document.pieces = {{text, false, false}};
-  return encode_prompt(std::move(document));
+  if (plain) {
+    auto [text, behind] = plain_question(question);
+    document = plain_document(std::move(text));
+    blanks = std::move(behind);
+  } else {
+    document = prompt_document(question, chat_template());
+  }
+  const auto text = document.pieces[0].text;
+  const auto asked = encode_prompt(std::move(document));
+  if (asked.token.empty()) {
+    throw base::ContentError("the question has no token, expected one before its choices");
+  }
+  const auto of_text = static_cast<std::ptrdiff_t>(tokenizer_.encode(text).size());
+  std::vector<Sample> samples;
+  for (const auto& choice : texts) {
+    const auto whole = tokenizer_.encode(text + blanks + choice);
+    if (static_cast<std::ptrdiff_t>(whole.size()) <= of_text) {
+      throw base::ContentError(base::text("the text '", choice, "' adds no token to the ", of_text,
+                                          " of its question, expected one or more"));
+    }
+    Sample sample;
+    sample.token = asked.token;
+    sample.token.insert(sample.token.end(), whole.begin() + of_text, whole.end());
+    sample.prompt_tokens = static_cast<std::int64_t>(asked.token.size());
+    sample.trained.assign(sample.token.size(), 1);
+    std::fill_n(sample.trained.begin(), asked.token.size(), std::uint8_t{0});
+    sample.span_begin = asked.span_begin;
+    sample.span_end = asked.span_end;
+    samples.push_back(std::move(sample));
+  }
+  return samples;
 }
 
 Prompt SampleReader::encode_prompt(Document document) const {
@@ -130,7 +193,17 @@ Prompt SampleReader::encode_prompt(Document document) const {
     sample.token = begin_ids_;
     sample.trained.assign(begin_ids_.size(), 0);
   }
-  append(document.pieces[0], document, 0, sample);
+  std::size_t first_byte = 0;
+  std::int64_t asked = -1;  // tokens before the first answer, where there is one
+  for (const auto& piece : document.pieces) {
+    if (piece.is_trained && asked < 0) asked = static_cast<std::int64_t>(sample.token.size());
+    append(piece, document, first_byte, sample);
+    first_byte += piece.text.size();
+  }
+  if (asked >= 0) {
+    sample.span_end = std::min(sample.span_end, asked);
+    if (sample.span_end <= sample.span_begin) sample.span_end = asked - 1;
+  }
   return {std::move(sample.token), sample.span_begin, sample.span_end};
 }
 

@@ -57,6 +57,23 @@ class SampleReader {
   [[nodiscard]] Prompt prompt(const Question& question) const;
   [[nodiscard]] Prompt plain_prompt(const std::string& text) const;
 
+  /// The tokens of a conversation before its next answer. Gates of scope span read what they read
+  /// of such a line in training: the system's message, else all before the first answer.
+  /// Throws as prompt.
+  [[nodiscard]] Prompt conversation(const std::vector<Message>& messages) const;
+
+  /// Whether prompts can be put into a chat template: one is named, or the model has one.
+  [[nodiscard]] bool has_template() const;
+
+  /// A question followed by each of `texts`, whose tokens bear loss; no end token. They are the
+  /// tokens of question and text encoded together, behind as many as the question alone has: a
+  /// merge across the border goes to the question, as in lm-eval. `plain`: without a template; the
+  /// input follows an empty line, an instruction ends with a line end, and blanks at the end of
+  /// the question count as the text's.
+  /// Throws ContentError where the question has no token or a text adds none, and as prompt.
+  [[nodiscard]] std::vector<Sample> continuations(const Question& question, bool plain,
+                                                  const std::vector<std::string>& texts) const;
+
   /// Tokens after which an answer has ended: the model's, and that with which the chat template
   /// ends a turn. A base model that was trained on chats knows only the latter.
   [[nodiscard]] std::vector<std::int32_t> stop_ids() const;

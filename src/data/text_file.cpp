@@ -107,4 +107,11 @@ std::size_t TextFile::read(std::uint64_t offset, std::span<char> buffer) const {
   return read_at(descriptor_.get(), offset, buffer, path_);
 }
 
+std::string TextFile::text() const {
+  std::string all;
+  std::vector<char> buffer(kChunk);
+  while (const auto bytes = read(all.size(), buffer)) all.append(buffer.data(), bytes);
+  return all;
+}
+
 }  // namespace dfmoa::data

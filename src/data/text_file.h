@@ -34,6 +34,9 @@ class TextFile {
   /// Throws MachineError.
   [[nodiscard]] std::size_t read(std::uint64_t offset, std::span<char> buffer) const;
 
+  /// All of it, unpacked. Throws MachineError.
+  [[nodiscard]] std::string text() const;
+
  private:
   std::string path_;
   base::Descriptor descriptor_;

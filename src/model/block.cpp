@@ -67,9 +67,17 @@ void Block::run_router(std::size_t index, const at::Tensor& x_TD, Gating& gating
     gating.w[index] = gates.w_TE;
     gating.statistics[index] = gates.statistics_U;
   }
-  if (pass.sink != nullptr) {
-    pass.sink->gates(layer_, router.name, gating.w[index].detach(), documents);
+  if (pass.gates != nullptr && !router.of_heads) {
+    auto& w_TE = gating.w[index];
+    w_TE = pass.gates->apply(key, router.config, w_TE);
+    const auto tau_T1 =
+        router.config.has_threshold() ? at::zeros({w_TE.size(0), 1}, w_TE.options()) : at::Tensor();
+    gating.statistics[index] = gates::statistics_of(router.config, {w_TE, w_TE, tau_T1});
   }
+  if (pass.sink == nullptr) return;
+  const auto w_TE = gating.w[index].detach();
+  router.of_heads ? pass.sink->head_gates(layer_, router.name, w_TE, documents)
+                  : pass.sink->gates(layer_, router.name, w_TE, documents);
 }
 
 at::Tensor Block::rank_gates(const adapters::GroupBank& group, const Pass& pass) const {

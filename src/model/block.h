@@ -9,6 +9,7 @@
 
 #include "src/adapters/mixture_linear.h"
 #include "src/adapters/rank_gate.h"
+#include "src/gates/override.h"
 #include "src/model/attention.h"
 #include "src/model/base_model.h"
 #include "src/model/block_adapters.h"
@@ -32,6 +33,9 @@ class GateSink {
   virtual ~GateSink() = default;
   virtual void gates(std::int64_t layer, const std::string& router, const at::Tensor& w_TE,
                      const gates::Documents& documents) = 0;
+  /// The same of gates on attention heads.
+  virtual void head_gates(std::int64_t /*layer*/, const std::string& /*router*/,
+                          const at::Tensor& /*w_TH*/, const gates::Documents& /*documents*/) {}
 };
 
 /// Everything of a forward beside the hidden stream.
@@ -40,6 +44,7 @@ struct Pass {
   StepKey key;
   DecodeCache* cache = nullptr;  ///< decoding: keys, values and prompt gates of the sequences
   GateSink* sink = nullptr;
+  const gates::Override* gates = nullptr;  ///< what takes the place of the routers' gates
 };
 
 struct BlockOutput {

@@ -170,10 +170,9 @@ void Generator::check(const Prompts& prompts) const {
   }
 }
 
-std::vector<Generator::Result> Generator::run(
-    const Prompts& prompts, const Spans& spans,
-    const std::function<void(std::size_t, std::int32_t)>& on_token, bool record_gates,
-    std::uint64_t first) const {
+std::vector<Generator::Result> Generator::run(const Prompts& prompts, const Spans& spans,
+                                              const OnToken& on_token, bool record_gates,
+                                              std::uint64_t first) const {
   check(prompts);
   std::vector<Result> results(prompts.size());
   Batch batch(prompts, model_.base().architecture.layers);
@@ -201,7 +200,9 @@ std::vector<Generator::Result> Generator::run(
       results[d].tokens.push_back(token);
       if (record_gates) results[d].gates.push_back(gates.of_row(last_rows[i]));
       batch.go_on(d, token);
-      if (on_token) on_token(d, token);
+      const auto gate_E =
+          record_gates ? std::span<const float>(results[d].gates.back()) : std::span<const float>();
+      if (on_token && !on_token(d, token, gate_E)) return results;
     }
   }
   return results;

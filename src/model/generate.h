@@ -50,20 +50,23 @@ class Generator {
   Generator(const Transformer& model, const SamplingConfig& config,
             std::vector<std::int32_t> stop_ids, std::int64_t vocabulary = 0);
 
+  /// Told of every token when it comes: its sequence of this batch, and its gates where they are
+  /// recorded. False ends the run, with what there is.
+  using OnToken =
+      std::function<bool(std::size_t sequence, std::int32_t token, std::span<const float> gates)>;
+
   /// One batch. Draws are keyed by (seed, number of the prompt, position), the first prompt having
   /// number `first`: the same texts however prompts are dealt to batches. `spans`: see
-  /// pack_sequences. `on_token` is told of every token at once, with its sequence of this batch.
-  /// Throws ContentError for a prompt that is empty, too long or holds an id the model does not
-  /// have, UsageError where it leaves no room for the tokens asked for; MachineError as
-  /// choose_token.
-  [[nodiscard]] std::vector<Result> run(
-      const Prompts& prompts, const Spans& spans,
-      const std::function<void(std::size_t sequence, std::int32_t token)>& on_token = {},
-      bool record_gates = false, std::uint64_t first = 0) const;
+  /// pack_sequences. Throws as check, and MachineError as choose_token.
+  [[nodiscard]] std::vector<Result> run(const Prompts& prompts, const Spans& spans,
+                                        const OnToken& on_token = {}, bool record_gates = false,
+                                        std::uint64_t first = 0) const;
 
- private:
+  /// Throws ContentError for a prompt that is empty, too long or holds an id the model does not
+  /// have, UsageError where it leaves no room for the tokens asked for.
   void check(const Prompts& prompts) const;
 
+ private:
   const Transformer& model_;
   SamplingConfig config_;
   std::vector<std::int32_t> stop_ids_;

@@ -100,8 +100,24 @@ HeadResult Transformer::head(const at::Tensor& x_TD, const PackedRows& rows, dou
 at::Tensor Transformer::hidden(const PackedRows& rows, DecodeCache* cache, GateSink* sink) const {
   const at::NoGradGuard no_grad;
   auto x_TD = embed(rows);
-  for (const auto& block : blocks_) x_TD = block.forward(x_TD, {rows, {}, cache, sink}).y_TD;
+  const auto* gates = gates_.kind == gates::Override::Kind::soft ? nullptr : &gates_;
+  for (const auto& block : blocks_) x_TD = block.forward(x_TD, {rows, {}, cache, sink, gates}).y_TD;
   return x_TD;
+}
+
+void Transformer::override_gates(gates::Override gates) {
+  bool has_router = false;
+  for (const auto& block : blocks_) {
+    for (const auto& router : block.adapters().routers) {
+      if (router.of_heads) continue;
+      gates.check(router.name, router.experts);
+      has_router = true;
+    }
+  }
+  if (!has_router && gates.kind != gates::Override::Kind::soft) {
+    throw base::UsageError("--gates: the model has no router whose gates could be replaced");
+  }
+  gates_ = std::move(gates);
 }
 
 at::Tensor Transformer::logits(const at::Tensor& x_TD, const at::Tensor& row_X) const {

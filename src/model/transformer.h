@@ -58,6 +58,18 @@ class Transformer {
   [[nodiscard]] HeadResult head(const at::Tensor& x_TD, const PackedRows& rows,
                                 double inverse_n_loss, bool want_gradient) const;
 
+  /// The gates that `hidden` runs under from now on; training is not touched.
+  /// Throws UsageError for other gates than soft where there is no router, or where a router has
+  /// not the experts that are asked for.
+  void override_gates(gates::Override gates);
+
+  /// The base alone, which it shares with this model.
+  [[nodiscard]] Transformer without_adapters() const { return Transformer(base_); }
+  /// Whether some router reads the prompt of its document, or a span of it.
+  [[nodiscard]] bool reads_prompts() const {
+    return scopes_.size() > (scopes_.contains("first_token") ? 1U : 0U);
+  }
+
   /// All blocks without gradients.
   [[nodiscard]] at::Tensor hidden(const PackedRows& rows, DecodeCache* cache = nullptr,
                                   GateSink* sink = nullptr) const;
@@ -76,6 +88,7 @@ class Transformer {
 
   std::shared_ptr<const BaseModel> base_;
   std::vector<Block> blocks_;
+  gates::Override gates_;
   std::set<std::string> scopes_;  // of all gates per document
 };
 

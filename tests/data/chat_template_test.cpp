@@ -109,6 +109,13 @@ TEST_F(ChatTemplateFiles, reads_the_config_or_the_jinja_file_which_comes_first) 
   EXPECT_EQ(plain.render(kTurns, false).text, "Hi  Yes\n</s>So?");
 }
 
+TEST_F(ChatTemplateFiles, a_template_that_is_not_recognised_is_there_all_the_same) {
+  EXPECT_FALSE(ChatTemplate::is_in(folder_));
+  base::write_file(folder_ / "chat_template.jinja", "{{ messages }}");
+  EXPECT_TRUE(ChatTemplate::is_in(folder_));
+  EXPECT_FALSE(ChatTemplate::find(folder_).has_value());
+}
+
 TEST_F(ChatTemplateFiles, says_which_built_ins_exist) {
   EXPECT_TRUE(contains(
       sentence_of<base::ContentError>([&] { (void)ChatTemplate::from_directory(folder_); }),

@@ -136,6 +136,68 @@ TEST_F(SampleTest, an_instruction_and_a_system_message_are_marked_in_a_prompt_as
               reader(config_).prompt({"xyz", "", "ab", false}));
 }
 
+/// The tokens of a chat line before its last answer, and what a span gate reads of it.
+TEST_F(SampleTest, a_conversation_is_asked_as_its_line_is_trained) {
+  config_.chat_template = "alpaca";
+  const std::string system = R"({"role": "system", "content": "ab"},)";
+  for (const bool has_system : {false, true}) {
+    const auto sample = read(R"({"messages": [)" + (has_system ? system : std::string()) +
+                             R"({"role": "user", "content": "xyz"},
+        {"role": "assistant", "content": "the"}, {"role": "user", "content": "in"},
+        {"role": "assistant", "content": "c"}]})");
+    std::vector<Message> messages;
+    if (has_system) messages.push_back({"system", "ab"});
+    messages.push_back({"user", "xyz"});
+    messages.push_back({"assistant", "the"});
+    messages.push_back({"user", "in"});
+    const auto asked = reader(config_).conversation(messages);
+    EXPECT_EQ(asked.token, Ids(sample.token.begin(), sample.token.end() - 2)) << has_system;
+    const bool marked = sample.span_end > sample.span_begin;
+    EXPECT_EQ(marked, has_system);
+    EXPECT_EQ(asked.span_begin, sample.span_begin);
+    EXPECT_EQ(asked.span_end, marked ? sample.span_end : sample.prompt_tokens - 1);
+  }
+  const auto first = reader(config_).conversation({{"user", "xyz"}});
+  EXPECT_EQ(first.token, reader(config_).prompt({"xyz", "", "", false}).token);
+  EXPECT_EQ(first.span_end, 0) << "unmarked, as in generation";
+}
+
+TEST_F(SampleTest, continuations_are_the_tokens_behind_as_many_as_the_question_has) {
+  const auto read_texts = [&](const std::string& question, const std::vector<std::string>& texts) {
+    return reader(config_).continuations({question, "", "", false}, /*plain=*/true, texts);
+  };
+  const auto samples = read_texts("xy", {"za", "b"});
+  ASSERT_EQ(samples.size(), 2U);
+  EXPECT_EQ(samples[0].token, (Ids{'x', 'y', 'z', 'a'}));
+  EXPECT_EQ(samples[0].trained, (Mask{0, 0, 1, 1}));
+  EXPECT_EQ(samples[0].prompt_tokens, 2);
+  EXPECT_EQ(samples[1].token, (Ids{'x', 'y', 'b'}));
+  // "the" is one token: behind "t" nothing is left of "he", of "hex" the x.
+  EXPECT_EQ(read_texts("t", {"hex"})[0].token, (Ids{'t', 'x'}));
+  const auto swallowed = sentence_of<base::ContentError>([&] { (void)read_texts("t", {"he"}); });
+  EXPECT_TRUE(contains(swallowed, "the text 'he' adds no token")) << swallowed;
+  // Blanks at the end of a question begin what follows: " the" is one token.
+  EXPECT_EQ(read_texts("x ", {"the"})[0].token, (Ids{'x', 258}));
+  EXPECT_EQ(read_texts("x ", {"the"})[0].prompt_tokens, 1);
+  const auto empty = sentence_of<base::ContentError>([&] { (void)read_texts(" ", {"x"}); });
+  EXPECT_TRUE(contains(empty, "the question has no token")) << empty;
+}
+
+TEST_F(SampleTest, continuations_stand_where_a_template_puts_the_answer) {
+  EXPECT_FALSE(reader(config_).has_template());
+  const Question question{"xyz", "ab", "", true};
+  const auto plain = reader(config_).continuations(question, /*plain=*/true, {"c"});
+  EXPECT_EQ(tokenizer().decode(plain[0].token), "xyz\n\nab\nc");
+  EXPECT_EQ(plain[0].prompt_tokens, 7) << "without the line end, which begins the choice";
+  config_.chat_template = "alpaca";
+  EXPECT_TRUE(reader(config_).has_template());
+  const auto sample = read(R"({"instruction": "xyz", "input": "ab", "output": "c"})");
+  const auto asked = reader(config_).continuations(question, /*plain=*/false, {"c"});
+  EXPECT_EQ(asked[0].token, Ids(sample.token.begin(), sample.token.end() - 1)) << "no end token";
+  EXPECT_EQ(asked[0].span_begin, sample.span_begin);
+  EXPECT_EQ(asked[0].span_end, sample.span_end);
+}
+
 /// A base model's own end token is not what a chat template ends a turn with.
 TEST_F(SampleTest, an_answer_ends_where_the_template_ends_a_turn) {
   auto file = small_tokenizer_json();

@@ -46,6 +46,8 @@ TEST_F(TextFileTest, unpacks_several_frames_larger_than_the_buffers) {
   // One whose packed form fits the first read: what waits inside must come out too.
   const std::string zeros(5'000'000, '0');
   EXPECT_EQ(all_of(TextFile(write("z.zst", packed(zeros)), "")), zeros);
+  EXPECT_EQ(TextFile(write("z.zst", packed(zeros)), "").text(), zeros);
+  EXPECT_EQ(TextFile(write("empty", ""), "").text(), "");
 }
 
 TEST_F(TextFileTest, unpacks_into_the_named_folder_and_leaves_nothing_there) {

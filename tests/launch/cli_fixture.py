@@ -73,14 +73,15 @@ class World:
         (self.root / "a.ini").write_text(CONFIG.format(root=self.root), encoding="utf-8")
         self.undisturbed = self.train(UNDISTURBED)
 
-    def run(self, *arguments, launcher=()):
+    def run(self, *arguments, launcher=(), said=""):
+        """`said` is what the program reads from its standard input."""
         return subprocess.run([*launcher, self.program, *map(str, arguments)], cwd=self.root,
-                              env=self.environment, capture_output=True, text=True,
+                              env=self.environment, capture_output=True, text=True, input=said,
                               timeout=SECONDS, check=False)
 
-    def done(self, *arguments, launcher=()):
+    def done(self, *arguments, launcher=(), said=""):
         """What a call that must succeed printed."""
-        result = self.run(*arguments, launcher=launcher)
+        result = self.run(*arguments, launcher=launcher, said=said)
         if result.returncode != 0:
             raise AssertionError(f"{arguments}: exit {result.returncode}\n{result.stderr}")
         return result.stdout

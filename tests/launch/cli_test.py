@@ -57,7 +57,7 @@ class Usage(CliTest):
     def test_what_is_missing_or_too_much_is_named(self):
         self.refused(2, "train", says=["-c FILE"])
         self.refused(2, "inspect", says=["PATH"])
-        self.refused(2, "generate", "base", says=["-p TEXT"])
+        self.refused(2, "generate", "base", "--input", "5", says=["-p TEXT"])
         self.refused(2, "eval", "base", says=["--data"])
         self.refused(2, "inspect", "a", "b", says=["too many"])
         self.refused(2, "configs", "lst", says=["list"])

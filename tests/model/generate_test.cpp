@@ -173,6 +173,54 @@ TEST_F(Generate, the_same_texts_in_one_batch_and_one_by_one) {
   }
 }
 
+/// A router that reads each token beside one that reads the prompt once; either is a block's first.
+TEST_F(Generate, routers_of_both_scopes_in_one_block_decode_together_as_alone) {
+  for (const std::string first : {"span", "token"}) {
+    Transformer model(load_tiny_model(folder_, at::kDouble));
+    auto plan = tiny_plan(first);  // adapter "mix", router "main"
+    plan.routers["other"].scope = first == "span" ? "token" : "span";
+    plan.adapters["other"] = plan.adapters["mix"];
+    plan.adapters["other"].router = "other";
+    plan.adapters["mix"].sites = {"q", "v"};
+    plan.adapters["other"].sites = {"up", "down"};
+    model.adapt(plan, 3);
+    stir(model);
+    const Generator generator(model, sampled(4), {});
+    const auto together = generator.run(kPrompts, {});
+    for (std::size_t d = 0; d < kPrompts.size(); ++d) {
+      EXPECT_EQ(together[d].tokens, generator.run({kPrompts[d]}, {}, {}, false, d)[0].tokens);
+    }
+  }
+}
+
+/// Sequences that end early leave the batch at different steps; the cuts of the draw are on.
+TEST_F(Generate, the_same_texts_together_and_alone_with_stops_and_cuts) {
+  std::vector<std::int32_t> stops;
+  for (std::int32_t token = 0; token < 273; token += 16) stops.push_back(token);
+  const Generator::Spans spans{{1, 3}, {0, 1}, {0, 0}};
+  for (const std::string scope : {"token", "span"}) {
+    const auto model = mixture(scope);
+    bool an_early_one_ended_first = false;
+    for (const std::int64_t seed : {1, 2, 3, 4, 5, 6}) {
+      auto config = sampled(seed);
+      config.tokens = 24;
+      config.top_k = 40;
+      config.top_p = 0.9;
+      const Generator generator(model, config, stops);
+      const auto together = generator.run(kPrompts, spans);
+      for (std::size_t d = 0; d < kPrompts.size(); ++d) {
+        const auto alone = generator.run({kPrompts[d]}, {spans[d]}, {}, false, d)[0];
+        EXPECT_EQ(together[d].tokens, alone.tokens) << scope << seed << d;
+        EXPECT_EQ(together[d].stopped, alone.stopped) << scope << seed << d;
+        an_early_one_ended_first =
+            an_early_one_ended_first ||
+            (d > 0 && together[d - 1].tokens.size() + 1 < together[d].tokens.size());
+      }
+    }
+    EXPECT_TRUE(an_early_one_ended_first) << "else places in the batch never change";
+  }
+}
+
 TEST_F(Generate, draws_differ_by_seed_and_by_sequence_and_repeat) {
   const auto model = mixture("token");
   const Generator::Prompts twice{kPrompts[0], kPrompts[0]};
@@ -214,11 +262,31 @@ TEST_F(Generate, a_stop_token_ends_its_sequence_and_disturbs_no_other) {
 TEST_F(Generate, tells_of_every_token_when_it_comes) {
   const auto model = mixture("token");
   std::vector<Tokens> told(kPrompts.size());
-  const auto results =
-      Generator(model, greedy(), {}).run(kPrompts, {}, [&](std::size_t d, std::int32_t token) {
-        told[d].push_back(token);
-      });
+  const auto results = Generator(model, greedy(), {})
+                           .run(kPrompts, {}, [&](std::size_t d, std::int32_t token, auto) {
+                             told[d].push_back(token);
+                             return true;
+                           });
   for (std::size_t d = 0; d < kPrompts.size(); ++d) EXPECT_EQ(told[d], results[d].tokens);
+}
+
+TEST_F(Generate, tells_the_gates_of_a_token_and_ends_when_told_to) {
+  const auto model = mixture("token");
+  const Generator generator(model, greedy(), {});
+  const auto all = generator.run({kPrompts[0]}, {}, {}, true)[0];
+  std::size_t count = 0;
+  const auto on_token = [&](std::size_t, std::int32_t, std::span<const float> gates) {
+    EXPECT_EQ(std::vector<float>(gates.begin(), gates.end()), all.gates[count]);
+    return ++count < 3;
+  };
+  const auto result = generator.run({kPrompts[0]}, {}, on_token, true)[0];
+  EXPECT_EQ(count, 3U);
+  EXPECT_EQ(result.tokens, Tokens(all.tokens.begin(), all.tokens.begin() + 3));
+  EXPECT_FALSE(result.stopped);
+  (void)generator.run({kPrompts[0]}, {}, [&](std::size_t, std::int32_t, auto gates) {
+    EXPECT_TRUE(gates.empty()) << "not recorded";
+    return false;
+  });
 }
 
 TEST_F(Generate, records_the_mean_gate_of_every_token_when_asked) {

@@ -2,6 +2,7 @@
 // own kernels launched, and nothing that makes the host wait but what the collectives carry.
 #include <gtest/gtest.h>
 
+#include "src/train/full_evaluation.h"
 #include "tests/support/pretend_device/pretend_device.h"
 #include "tests/support/tiny_gpt2.h"
 #include "tests/train/device_run.h"
@@ -125,6 +126,28 @@ TEST_F(OnDeviceTest, the_host_waits_only_with_the_collectives_and_after_the_step
     } else {
       EXPECT_EQ(crossed.to_host, 0) << where;
     }
+  }
+}
+
+TEST_F(OnDeviceTest, choices_forgetting_and_other_gates_are_those_of_the_cpu) {
+  const auto there = train_alone(config(), into("there"), pretend::device());
+  const auto here = train_alone(config(), into("here"));
+  EvaluationRequest request;
+  request.plain = true;
+  request.choices = data::read_choices(
+      {"t", write("c.jsonl", R"({"prompt": "xyz", "choices": ["ab", "k", "the"], "answer": 1})")},
+      0);
+  request.forgetting = write("f.txt", "xyzuvwmqkxyz");
+  for (const char* gates : {"soft", "topk", "top1", "mean", "expert:1"}) {
+    request.gates = gates::Override::parse(gates);
+    const auto read = reader(config_);
+    const auto a = evaluate_all(*there.model, tokenizer(), read, request);
+    const auto b = evaluate_all(*here.model, tokenizer(), read, request);
+    for (const std::size_t c : {0, 1, 2}) {
+      EXPECT_NEAR(a.scored[0].log_likelihood[c], b.scored[0].log_likelihood[c], 1e-7) << gates;
+    }
+    EXPECT_NEAR(a.forgetting->perplexity / b.forgetting->perplexity, 1, 1e-7) << gates;
+    EXPECT_NEAR(a.forgetting->base_perplexity / b.forgetting->base_perplexity, 1, 1e-9) << gates;
   }
 }
 
