@@ -74,8 +74,10 @@ train::RunConfig read_config(const Options& options) {
   if (config.model.path.empty()) throw base::UsageError("configuration model.path is missing");
   if (config.data.train.empty()) throw base::UsageError("configuration data.train is missing");
   config.validate();
-  if (config.plan.adapters.empty()) {
-    throw base::UsageError("the configuration has no [adapter.NAME]: nothing would be trained");
+  if (config.plan.adapters.empty() && !config.plan.dfa.is_on()) {
+    throw base::UsageError(
+        "the configuration has no [adapter.NAME] and no gate in [dfa]: nothing "
+        "would be trained");
   }
   return config;
 }

@@ -1,0 +1,90 @@
+"""Every shipped configuration on a tiny model of its family: it learns, resumes and generates.
+
+usage: configs_test.py DFMOA MPIEXEC
+"""
+
+import json
+import sys
+
+from cli_fixture import CliTest, main, write_lines
+
+STEPS = 8
+SMALL = {"train.steps": STEPS, "train.tokens": 96, "train.micro_batches": 2, "data.eval": "",
+         "checkpoint.every": 4, "log.tensorboard": "false"}
+
+
+def instructions(count=24):
+    return [{"task": ("add", "echo")[i % 2], "instruction": "say the next number",
+             "input": f"{i}", "output": str(i + 1)} for i in range(count)]
+
+
+class Configurations(CliTest):
+    @classmethod
+    def setUpClass(cls):
+        world = cls.world
+        world.done("init-model", "--family", "gpt2", "--hidden", 36, "--heads", 9,
+                   "--max-positions", 96, "gpt2")
+        for base in ("base", "gpt2"):  # every configuration quantises its base
+            world.done("convert", base, f"{base}_nf4", "--nf4")
+        write_lines(world.root / "instructions.jsonl", instructions())
+        write_lines(world.root / "text.jsonl",
+                    [{"text": f"{i} and {i + 1} and {i + 2}, and so on. " * 3} for i in range(12)])
+        cls.names = [name.removesuffix(".ini") for name in world.done("configs", "list").split()]
+        for name in cls.names:
+            world.done("configs", "copy", f"{name}.ini", f"{name}.ini")
+
+    def small(self, name):
+        """Options that put a configuration on the tiny world."""
+        text = (self.world.root / f"{name}.ini").read_text(encoding="utf-8")
+        is_gpt2 = "gpt2_small" in text
+        keys = {**SMALL, "model.path": "gpt2" if is_gpt2 else "base",
+                "data.train": "text.jsonl" if is_gpt2 else "instructions.jsonl"}
+        for line in text.splitlines():
+            if line.startswith("[rank.") and f"{line}\nkind = literal" not in text:
+                keys[f"{line[1:-1]}.budget"] = 40
+        return [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+
+    def train(self, name, folder, *options):
+        result = self.world.run("train", "-c", f"{name}.ini", "--run", folder, "--json",
+                                *self.small(name), *options)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return json.loads(result.stdout), result.stderr
+
+    def test_the_systems_and_their_published_forms_are_there(self):
+        systems = ["df_moa", "adamole", "moa_soft", "moa_sparse", "gate_conditioned", "gpt2_dfa",
+                   "dfa_smollm2"]
+        self.assertEqual(self.names, sorted(["dfmoa_smollm2", *systems,
+                                             *(f"{name}_literal" for name in systems)]))
+
+    def test_each_learns_resumes_bit_for_bit_and_generates(self):
+        for name in self.names:
+            with self.subTest(name):
+                whole, said = self.train(name, f"r/{name}")
+                self.assertEqual("as published: " in said, name.endswith("_literal"), said)
+                ce = self.world.metrics(f"r/{name}", "train/ce")
+                self.assertLess(min(ce[STEPS], ce[STEPS - 1]), ce[1])
+                self.train(name, f"r/{name}_halves", "--steps", 3)
+                resumed, _ = self.train(name, f"r/{name}_halves", "--resume", "auto")
+                self.assertEqual(resumed["parameters_hash"], whole["parameters_hash"])
+                text = self.world.done("generate", f"r/{name}", "-p", "say the next number",
+                                       "--tokens", 4, "--greedy", "--show-gates", "--json")
+                said = json.loads(text)  # it may end its answer early, as it was taught
+                self.assertEqual(len(said["gates"]), len(said["tokens"]))
+
+    def test_each_starts_as_its_base_unless_it_replaces_attention(self):
+        for name in self.names:
+            with self.subTest(name):
+                self.train(name, f"r/{name}_start", "--steps", 0)
+                data = "text.jsonl" if name.startswith("gpt2") else "instructions.jsonl"
+                base = "gpt2" if name.startswith("gpt2") else "base"
+                start, plain = (
+                    json.loads(self.world.done("eval", model, "--data", data, "--json"))
+                    ["total"]["ce"] for model in (f"r/{name}_start", f"{base}_nf4"))
+                if name in ("gpt2_dfa_literal", "dfa_smollm2_literal"):
+                    self.assertGreater(abs(start - plain), 1e-4)
+                else:
+                    self.assertAlmostEqual(start, plain, places=6)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], [Configurations]))
