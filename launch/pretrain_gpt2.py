@@ -85,8 +85,10 @@ def train(args, pieces, held_out):
             told = time.time()
             print(f"step {step}  ce {loss.item():.3f}  {100 * share:.0f} %", file=sys.stderr)
     with torch.no_grad():
-        starts = range(0, len(other) - args.tokens, args.tokens)
-        ce = sum(loss_on(model, other, [s], args.tokens).item() for s in starts) / len(starts)
+        rows = [range(0, len(other) - args.tokens, args.tokens)[i:i + args.batch]
+                for i in range(0, len(other) // args.tokens, args.batch)]
+        rows = [starts for starts in rows if len(starts) == args.batch]
+        ce = sum(loss_on(model, other, starts, args.tokens).item() for starts in rows) / len(rows)
     print(f"{step} steps; held-out cross-entropy {ce:.3f} nats a token", file=sys.stderr)
     model.save_pretrained(args.out)
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):

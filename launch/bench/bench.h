@@ -34,6 +34,7 @@ struct Measurement {
 [[nodiscard]] std::vector<Measurement> kernel_measurements();
 [[nodiscard]] std::vector<Measurement> linear_measurements();
 [[nodiscard]] std::vector<Measurement> step_measurements();
+[[nodiscard]] std::vector<Measurement> system_measurements();
 
 /// All of them, in the order of their ids.
 [[nodiscard]] std::vector<Measurement> all_measurements();

@@ -28,7 +28,7 @@ COMMON = {
     "train.micro_batches": 1, "train.steps": 120, "train.warmup": 20, "train.final_rate": 0.1,
     "train.beta2": 0.99, "checkpoint.every": 0, "log.tensorboard": "false", "log.every": 1000,
 }
-ALPHAS = (8, 16, 32)
+ALPHAS = (16, 32)
 RATES = (3e-3, 6e-3)
 
 

@@ -46,6 +46,22 @@ class Bench(CliTest):
         frozen, = self.bench("--one", "frozen", "--model", "base", "--tokens", 32)["bars"]
         self.assertGreater(frozen["value"], 0)
 
+    def test_every_system_is_measured_over_the_frozen_base(self):
+        bars = {bar["id"]: bar for bar in self.bench("--one", "systems", "--model", "base",
+                                                     "--tokens", 32)["bars"]}
+        for name in ("softmax", "threshold", "sparsegen", "softmax_prompt_mean", "shared_a",
+                     "heterogeneous", "dfa"):
+            self.assertGreater(bars[f"systems.{name}"]["value"], 0)
+        self.assertEqual(bars["systems.threshold.router"]["bar"], 1.1)
+        self.assertNotIn("systems.dfa.router", bars)
+
+    def test_gates_of_attention_and_decoding_are_ratios(self):
+        gates, = self.bench("--one", "G18")["bars"]
+        self.assertEqual((gates["unit"], gates["bar"]), ("ratio", 1.15))
+        ratio, rate = self.bench("--one", "decode", "--model", "base")["bars"]
+        self.assertAlmostEqual(ratio["value"], ratio["samples"][1] / ratio["samples"][0])
+        self.assertAlmostEqual(rate["value"], 256 / rate["samples"][0])
+
     def test_documents_come_from_a_file(self):
         bar, = self.bench("--one", "G6b", "--model", "base", "--data", "train.jsonl")["bars"]
         self.assertGreater(bar["value"], 0)

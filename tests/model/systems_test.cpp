@@ -138,8 +138,9 @@ TEST_P(Corrected, on_gpt2_it_starts_as_its_base_and_is_causal) {
 class AnySystem : public testing::TestWithParam<System> {};
 
 /// Three sequences; later passes feed them unequally.
-void expect_decoding(const System& system, at::ScalarType dtype, double tolerance) {
-  auto model = adapted(system, tiny_base({}, dtype));
+void expect_decoding(const System& system, const std::shared_ptr<const BaseModel>& base,
+                     double tolerance) {
+  auto model = adapted(system, base);
   stir_all(model);
   const std::vector<std::vector<std::vector<std::int32_t>>> passes{
       {{65, 3, 99, 17}, {7, 8, 9}, {41, 272, 5, 5, 9}}, {{}, {5}, {8}}, {{1, 2, 3}, {}, {9}}};
@@ -174,8 +175,9 @@ void expect_decoding(const System& system, at::ScalarType dtype, double toleranc
 }
 
 TEST_P(AnySystem, prefill_and_decoding_equal_one_forward) {
-  expect_decoding(GetParam(), at::kDouble, 1e-12);
-  expect_decoding(GetParam(), at::kFloat, 1e-5);
+  expect_decoding(GetParam(), tiny_base({}, at::kDouble), 1e-12);
+  expect_decoding(GetParam(), tiny_base({}, at::kFloat), 1e-5);
+  expect_decoding(GetParam(), gpt2_base(9), 1e-12);
 }
 
 /// Three numbers of every trained tensor, under the noise of a training step.
