@@ -37,6 +37,22 @@ at::Tensor pool_of(const Documents& documents, const std::string& scope) {
   return pool_DT;
 }
 
+/// Sum of all rows until each, in chunks of products with a triangle: torch's own running sum does
+/// not repeat bit for bit on a GPU.
+at::Tensor prefix_sum(const at::Tensor& x_LD) {
+  constexpr std::int64_t kChunk = 32;
+  const auto length = x_LD.size(0);
+  const auto chunks = (length + kChunk - 1) / kChunk;
+  const auto x_NCD = at::constant_pad_nd(x_LD, {0, 0, 0, chunks * kChunk - length})
+                         .view({chunks, kChunk, x_LD.size(1)});
+  auto sum_NCD = at::matmul(at::ones({kChunk, kChunk}, x_LD.options()).tril(), x_NCD);
+  if (chunks > 1) {
+    const auto earlier = at::ones({chunks, chunks}, x_LD.options()).tril(-1);
+    sum_NCD = sum_NCD + at::mm(earlier, sum_NCD.select(1, kChunk - 1)).unsqueeze(1);
+  }
+  return sum_NCD.reshape({-1, x_LD.size(1)}).narrow(0, 0, length);
+}
+
 }  // namespace
 
 void finish(Documents& documents, const std::set<std::string>& scopes, at::TensorOptions options) {
@@ -68,7 +84,7 @@ at::Tensor running_mean(const at::Tensor& x_TD, const Documents& documents, Runn
     const auto begin = documents.begin[number];
     const auto tokens = documents.begin[number + 1] - begin;
     if (tokens == 0) continue;
-    auto sum_TD = x_TD.narrow(0, begin, tokens).cumsum(0);
+    auto sum_TD = prefix_sum(x_TD.narrow(0, begin, tokens));
     std::int64_t before = 0;
     if (carried != nullptr) {
       before = carried->count[number];

@@ -89,7 +89,9 @@ Selection sparsegen(const Inputs& in) {
   const auto sorted = in.logit_UE.sort(/*stable=*/true, /*dim=*/1, /*descending=*/true);
   const auto& a_UE = std::get<0>(sorted);
   const auto k_E = at::arange(1, a_UE.size(1) + 1, a_UE.options());
-  const auto sums_UE = a_UE.cumsum(1);
+  // A product with a triangle: torch's own running sum does not repeat bit for bit on a GPU.
+  const auto experts = a_UE.size(1);
+  const auto sums_UE = at::mm(a_UE, at::ones({experts, experts}, a_UE.options()).triu());
   // The condition holds up to the support's size and for no larger one.
   const auto in_support_UE = (room_U1 + k_E * a_UE > sums_UE).detach();
   const auto k_U1 = in_support_UE.sum(1, /*keepdim=*/true).clamp_min(1);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "src/base/error.h"
 #include "src/base/text.h"
@@ -80,7 +81,8 @@ std::vector<DimensionMask> attention_masks(const DfaConfig& config,
     for (const char* name : {"q", "k", "v"}) add(name, heads, channels);
     return masks;
   }
-  for (const auto& name : config.dimensions) {
+  const std::set<std::string> named(config.dimensions.begin(), config.dimensions.end());
+  for (const auto& name : named) {
     if (name == "qk") {
       const bool in_pairs = architecture.positions == Positions::rotary;
       add(name, architecture.kv_heads, in_pairs ? channels / 2 : channels);

@@ -68,6 +68,22 @@ TEST(Documents, a_document_that_is_an_answer_from_its_first_token_is_refused_by_
   EXPECT_NO_THROW(finish(documents, {"first_token"}, at::kDouble));
 }
 
+/// Longer than the chunks in which it is summed.
+TEST(RunningMean, is_the_mean_of_all_rows_until_each_for_every_length) {
+  for (const std::int64_t length : {1, 31, 32, 33, 100}) {
+    Documents documents;
+    documents.begin = {0, length, length + 3};
+    documents.id = {0, 1};
+    finish(documents, {}, at::kDouble);
+    const auto x_TD = tests::normal({length + 3, 4}, 5);
+    const auto found = running_mean(x_TD, documents);
+    for (const auto t : {std::int64_t{0}, length / 2, length - 1}) {
+      EXPECT_LT(tests::distance(found[t], x_TD.narrow(0, 0, t + 1).mean(0)), 1e-14) << length;
+    }
+    EXPECT_LT(tests::distance(found[length + 1], x_TD.narrow(0, length, 2).mean(0)), 1e-15);
+  }
+}
+
 TEST(Documents, an_empty_row_is_legal) {
   Documents documents;
   finish(documents, {"span"}, at::kDouble);
