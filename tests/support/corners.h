@@ -61,6 +61,13 @@ inline std::vector<Corner> corners() {
     corner.scope = scope;
     all.push_back(corner);
   }
+  for (const std::string kind : {"threshold", "sigmoid", "sigmoid_threshold", "sparsegen"}) {
+    Corner corner;
+    corner.name = "one_expert_behind_" + kind;
+    corner.kind = kind;
+    corner.experts = 1;
+    all.push_back(corner);
+  }
   all.push_back({});
   all.back().name = "router_of_two_layers";
   all.back().network = "mlp";
