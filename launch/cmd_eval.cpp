@@ -51,9 +51,11 @@ base::ExitCode run_eval(const Arguments& arguments) {
       "output", po::value<std::string>(),
       "also write a results.json as lm-eval does, to this file")("json", "print JSON");
   if (!options.parse(arguments)) return base::ExitCode::done;
-  const train::EvaluateOptions evaluated{512, options.has("exact-match"),
+  const train::EvaluateOptions evaluated{512,
+                                         options.has("exact-match"),
                                          options.get<std::int64_t>("max-new-tokens"),
-                                         options.get<std::int64_t>("batch")};
+                                         options.get<std::int64_t>("batch"),
+                                         {}};
   if (evaluated.batch < 1 || evaluated.max_new_tokens < 1) {
     throw base::UsageError(base::text("eval: --batch ", evaluated.batch, ", --max-new-tokens ",
                                       evaluated.max_new_tokens, ": expected 1 or more"));
