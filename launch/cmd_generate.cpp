@@ -1,12 +1,8 @@
-#include <unistd.h>
-
-#include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "launch/commands.h"
+#include "launch/gate_text.h"
 #include "src/base/file.h"
 #include "src/base/text.h"
 #include "src/model/generate.h"
@@ -38,22 +34,12 @@ void refuse_in_plain(const Options& options) {
   }
 }
 
-/// Every token with its strongest expert: coloured on a terminal, "text{e}" elsewhere.
+/// Every token with its strongest expert.
 void print_gates(const data::Tokenizer& tokenizer, const model::Generator::Result& result) {
-  const bool colour = ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
-  for (std::size_t t = 0; t < result.tokens.size(); ++t) {
-    const auto text = tokenizer.decode(std::span(&result.tokens[t], 1));
-    if (result.gates.empty() || result.gates[t].empty()) {
-      std::cout << text;
-      continue;
-    }
-    const auto& gates = result.gates[t];
-    const auto expert = std::max_element(gates.begin(), gates.end()) - gates.begin();
-    if (colour) {
-      std::cout << "\033[3" << 1 + expert % 6 << "m" << text << "\033[0m";
-    } else {
-      std::cout << text << "{" << expert << "}";
-    }
+  const bool colour = shows_colour();
+  const auto pieces = pieces_of(tokenizer, result.tokens);
+  for (std::size_t t = 0; t < pieces.size(); ++t) {
+    std::cout << marked(pieces[t], result.gates[t], colour);
   }
   std::cout << "\n";
 }
