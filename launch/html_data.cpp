@@ -95,7 +95,7 @@ RunMetrics read_metrics(const std::filesystem::path& file) {
   return metrics;
 }
 
-/// Every how manieth of `count` is kept so that at most `most` are left, beside the last.
+/// n so that every n-th of `count` is kept and at most `most` are left, beside the last.
 std::size_t stride_for(std::size_t count, std::size_t most) {
   return count == 0 ? 1 : (count + most - 1) / most;
 }

@@ -12,7 +12,7 @@ namespace dfmoa::launch {
 ///   "checkpoint"  `found` without "sites", "use" and "tokens", which stand beside it
 ///   "ranks"       {"steps", "rows": [{"name": "0/q", "active": [..], "spectral": [..]}]}
 ///   "loss"        [{"name", "points": [[step, nats]]}]; "entropy_weights" likewise, by router
-///   "thinned"     {"loss", "entropy_weights", "ranks"}: every how manieth step is told
+///   "thinned"     {"loss", "entropy_weights", "ranks"}: n where every n-th step is told
 /// Numbers are rounded to 5 digits. Throws ContentError "file:line: ..." for broken metrics.
 [[nodiscard]] nlohmann::json page_data(const std::filesystem::path& path,
                                        const nlohmann::json& found);

@@ -53,7 +53,7 @@ function write(svg, x, y, text, anchor, kind, hover) {
   svg.append(element);
 }
 
-/// Every how manieth label fits where neighbours are `step` pixels apart.
+/// Every n-th label fits where neighbours are `step` pixels apart.
 const everyFor = (labels, step) =>
   Math.max(1, Math.ceil((8 + Math.max(0, ...labels.map(textWidth))) / step));
 

@@ -92,7 +92,7 @@ function drawTasks() {
     use ? `Mean gate at the tokens that bear loss, in ${use.files.join(', ')}. Mutual ` +
       `information of expert and task: ${number(use.mutual_information)} nats.` : '',
     routers.length > 0,
-    'Shown with --data FILE.', host => {
+    use ? 'No router gates experts.' : 'Shown with --data FILE.', host => {
       const choice = make('select', {'aria-label': 'router'},
         make('option', {value: ''}, 'mean over the routers'),
         ...routers.map((router, i) => make('option', {value: i}, `router ${short(router.name)}`)));

@@ -16,10 +16,12 @@ import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from cli_fixture import UNDISTURBED, CliTest, main  # noqa: E402
+from cli_fixture import UNDISTURBED, CliTest, main, write_lines  # noqa: E402
 
 SKIPPED = 77
 TEXT = "say </script><script>document.body.dataset.state = 'broken'</script> <!-- & naïve 🦊"
+FULL = "r/full <i>&amp;"
+TASK = "</script><b>\u2028add"
 DFA = ["--set", "dfa.router=heads", "--set", "router.heads.kind=softmax", "--set",
        "dfa.rank_gate=masks", "--set", "rank.masks.kind=hard_concrete", "--set",
        "rank.masks.learning_rate=2", "--set", "data.eval=train.jsonl", "--set",
@@ -83,10 +85,12 @@ class Pages(CliTest):
 
     def full(self):
         """Everything there is: a run with heads, held-out data and a text."""
-        if not (self.world.root / "r/full").exists():
-            self.world.train("r/full", *DFA)
+        if not (self.world.root / FULL).exists():
+            self.world.train(FULL, *DFA)
             (self.world.root / "text.txt").write_text(TEXT, encoding="utf-8")
-        return ["r/full", "--data", "train.jsonl", "--tokens", "text.txt"]
+            write_lines(self.world.root / "held.jsonl",
+                        [{"prompt": "a", "completion": "b", "task": task} for task in (TASK, "c")])
+        return [FULL, "--data", "held.jsonl", "--tokens", "text.txt"]
 
 
 class Page(Pages):
@@ -94,7 +98,9 @@ class Page(Pages):
         page = self.page(*self.full())
         parts = Parts(page)
         self.assertEqual(len(parts.of("script")), 2)  # a text cannot end one of them
-        self.assertEqual(page.count("<!--"), 0)
+        self.assertEqual((page.count("</script"), page.count("<!--")), (2, 0))
+        (title,) = parts.of("title")
+        self.assertEqual(title[2], f"{FULL}/checkpoints/step_00000006")
         for _, attributes, _ in parts.elements:
             self.assertFalse({"src", "href"} & set(attributes), attributes)
         addresses = set(re.findall(r"\w+://[^\s'\"]*", page))
@@ -110,7 +116,7 @@ class Page(Pages):
                          [f"{layer}/{site}" for layer in range(2) for site in ("q", "v", "up")])
         for row in data["ranks"]["rows"]:
             for key in ("active", "spectral"):
-                metric = self.world.metrics("r/full", f"rank/{row['name']}/{key}")
+                metric = self.world.metrics(FULL, f"rank/{row['name']}/{key}")
                 for step, value in zip(data["ranks"]["steps"], row[key]):
                     self.assertAlmostEqual(value, metric[step], delta=1e-4 * metric[step])
         self.assertEqual([one["name"] for one in data["loss"]], ["eval/loss", "train/ce"])
@@ -120,7 +126,7 @@ class Page(Pages):
                          ["0/heads", "0/main", "1/heads", "1/main"])
         for one in data["loss"] + data["entropy_weights"]:
             key = one["name"] if one in data["loss"] else "entropy_weight/" + one["name"]
-            metric = self.world.metrics("r/full", key)
+            metric = self.world.metrics(FULL, key)
             for step, value in one["points"]:
                 self.assertAlmostEqual(value, metric[step], delta=1e-4 * metric[step])
         for key in ("routers", "dimensions"):
@@ -130,18 +136,18 @@ class Page(Pages):
         said = self.world.done("inspect", *self.full(), "--html", "page.html")
         for table in ("spectral", "load_cv", "head dimensions", "piece", "router on"):
             self.assertNotIn(table, said)
-        page = ["inspect", "r/full", "--html", "x.html"]
+        page = ["inspect", FULL, "--html", "x.html"]
         self.assertIn("load_cv", self.world.done(*page, "--gates"))
         self.assertIn("sites", json.loads(self.world.done(*page, "--json")))
 
     def test_a_checkpoint_alone_is_one_column(self):
         self.full()
-        folder = "r/full/checkpoints/step_00000004"
+        folder = f"{FULL}/checkpoints/step_00000004"
         self.assertEqual(self.data(folder)["ranks"]["steps"], [2, 4, 6])  # it lies in its run
         shutil.copytree(self.world.root / folder, self.world.root / "alone")
         data = self.data("alone")
         self.assertEqual((data["ranks"]["steps"], data["loss"]), ([4], []))
-        metric = self.world.metrics("r/full", "rank/1/up/active")
+        metric = self.world.metrics(FULL, "rank/1/up/active")
         self.assertEqual(data["ranks"]["rows"][-1]["active"], [metric[4]])
 
     def test_a_long_run_is_thinned_and_repeated_steps_count_once(self):
@@ -201,6 +207,8 @@ class Browser(Pages):
         self.assertEqual({name: len(found) for name, found in cells.items()},
                          {"ranks": 3 * 6, "load": 2 * 3, "tasks": 2 * 3, "heads": 2 * 2,
                           "dimensions": 2 * 2})
+        self.assertEqual(len(parts.of("script")), 2)
+        self.assertIn(f"{TASK}, expert 0: ", "".join(cells["tasks"]))
         first = data["ranks"]["rows"][0]
         self.assertIn(f"layer 0, q, step 2: {first['active'][0]:.0f} open directions",
                       cells["ranks"][0])
