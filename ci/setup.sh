@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a bare Debian 12 machine lacks: packages, and .venv from the pinned requirements.
-# Takes under 5 seconds when nothing is missing. --product leaves out the CUDA libraries that only
-# bitsandbytes and the GPU tests load, on a machine without a CUDA toolkit.
+# Takes under 5 seconds when nothing is missing. --product leaves out what only tests use: chromium,
+# and the CUDA libraries that bitsandbytes and the GPU tests load on a machine without a toolkit.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,6 +13,9 @@ debian_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-tidy
 )
 
+# Only tests need them: a browser, and letters for it, that draw the page of `inspect --html`.
+browser_packages=(chromium fonts-dejavu-core)
+
 want_oracles=1
 for argument in "$@"; do
   case $argument in
@@ -20,6 +23,8 @@ for argument in "$@"; do
     *) echo "ci/setup.sh: unknown option $argument (expected --product)" >&2; exit 2 ;;
   esac
 done
+
+if [[ $want_oracles -eq 1 ]]; then debian_packages+=("${browser_packages[@]}"); fi
 
 fail() { echo "ci/setup.sh: $*" >&2; exit 1; }
 

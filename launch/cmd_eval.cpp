@@ -106,8 +106,11 @@ void check_together(const Options& options) {
 /// What was asked, with all files but the run's own read or looked for.
 train::EvaluationRequest read_request(const Options& options) {
   train::EvaluationRequest request;
-  request.options = {512, options.has("exact-match"), options.get<std::int64_t>("max-new-tokens"),
-                     options.get<std::int64_t>("batch")};
+  request.options = {512,
+                     options.has("exact-match"),
+                     options.get<std::int64_t>("max-new-tokens"),
+                     options.get<std::int64_t>("batch"),
+                     {}};
   if (request.options.batch < 1 || request.options.max_new_tokens < 1) {
     throw base::UsageError(base::text("eval: --batch ", request.options.batch,
                                       ", --max-new-tokens ", request.options.max_new_tokens,

@@ -4,16 +4,24 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "src/base/log.h"
+
+namespace dfmoa::train {
+struct OpenedModel;
+}
 
 namespace dfmoa::launch {
 
 /// The parts of a checkpoint that need its base model.
 struct InspectParts {
   std::string base_path;  ///< of the base model, where it has moved; empty: as the checkpoint says
-  bool ranks = false;     ///< "sites": the three rank figures of every expert
-  bool gates = false;     ///< "routers": how the experts are used
+  bool ranks = false;     ///< "sites": the three rank figures of every expert; "dimensions"
+  bool gates = false;     ///< "routers": how the experts and heads were used in the last step
+  std::vector<std::string> data;     ///< held-out files; some: "use", the same on these
+  std::string tokens;                ///< a file; not empty: "tokens", the gates of its text
+  std::vector<std::string> routers;  ///< whose gates "tokens" tells, "LAYER/NAME"; none: the mean
 };
 
 /// A router's expert is dead where no token of the last step chose it, or where its load is below
@@ -27,6 +35,26 @@ inline constexpr double kDeadShare = 0.1;
 [[nodiscard]] nlohmann::json inspect_checkpoint(const std::filesystem::path& path,
                                                 const InspectParts& parts, base::Logger& log);
 void print_checkpoint(const nlohmann::json& json);
+
+/// Experts, or heads, that are dead: `is_chosen` may be empty (all are).
+[[nodiscard]] std::vector<std::int64_t> dead_among(const std::vector<double>& load,
+                                                   const std::vector<bool>& is_chosen);
+/// "0,3", or "none".
+[[nodiscard]] std::string numbers_text(const nlohmann::json& numbers);
+
+/// The use of experts and heads on held-out files, by task, with a progress line.
+/// Throws as train::evaluate does.
+[[nodiscard]] nlohmann::json inspect_use(const train::OpenedModel& opened,
+                                         const std::vector<std::string>& files, base::Logger& log);
+void print_use(const nlohmann::json& use);
+
+/// Every token of a plain text, or of samples (.jsonl, .jsonl.zst), with its gates.
+/// Throws UsageError for a router that is not there, ContentError for a text that is empty or
+/// longer than the model's positions, and as for_each_row does.
+[[nodiscard]] nlohmann::json inspect_tokens(const train::OpenedModel& opened,
+                                            const std::string& file,
+                                            const std::vector<std::string>& routers);
+void print_tokens(const nlohmann::json& tokens);
 
 /// Every checkpoint of a run folder, whole or damaged: "checkpoints" and, over all, "valid".
 /// Throws UsageError where there is none.

@@ -1,6 +1,3 @@
-#include <cstdio>
-#include <iostream>
-
 #include "launch/inspect.h"
 #include "src/base/text.h"
 #include "src/train/expert_ranks.h"
@@ -23,21 +20,42 @@ nlohmann::json sites_of(const model::Transformer& model) {
   return sites;
 }
 
+nlohmann::json dimensions_of(const model::Transformer& model) {
+  nlohmann::json dimensions = nlohmann::json::array();
+  for (const auto& mask : train::dimension_ranks(model)) {
+    dimensions.push_back({{"name", mask.name},
+                          {"total", mask.total},
+                          {"active", mask.active},
+                          {"expected", mask.expected}});
+  }
+  return dimensions;
+}
+
+/// What multiplies each head on average, from the mean of its router's probabilities: gates on
+/// pretrained heads are 1 where the router is undecided.
+std::vector<double> head_gates(const std::string& kind, std::vector<double> load) {
+  const double undecided = kind == "head_softmax"   ? static_cast<double>(load.size())
+                           : kind == "head_sigmoid" ? 2.0
+                                                    : 1.0;
+  for (auto& gate : load) gate *= undecided;
+  return load;
+}
+
 /// Of one router's vector of statistics; before the first step nobody has used any expert.
 nlohmann::json use_of(std::span<const double> statistics, const gates::StatisticsLayout& layout) {
   const double units = statistics[static_cast<std::size_t>(layout.units())];
   std::vector<double> load;
-  std::vector<std::int64_t> dead;
+  std::vector<bool> is_chosen;
   for (std::int64_t e = 0; e < layout.experts; ++e) {
     const auto at = static_cast<std::size_t>(e);
     load.push_back(units > 0 ? statistics[at] / units : 0.0);
-    const bool chosen = statistics[static_cast<std::size_t>(layout.count() + e)] > 0;
-    const bool is_dead = !chosen || load.back() * static_cast<double>(layout.experts) < kDeadShare;
-    if (units > 0 && is_dead) dead.push_back(e);
+    is_chosen.push_back(statistics[static_cast<std::size_t>(layout.count() + e)] > 0);
   }
   const auto figures = gates::load_figures(statistics, layout);
-  return {
-      {"load", load}, {"dead", dead}, {"load_cv", figures.load_cv}, {"entropy", figures.entropy}};
+  return {{"load", load},
+          {"dead", units > 0 ? dead_among(load, is_chosen) : std::vector<std::int64_t>{}},
+          {"load_cv", figures.load_cv},
+          {"entropy", figures.entropy}};
 }
 
 /// Load of the last step and entropy weight of every router.
@@ -57,6 +75,11 @@ nlohmann::json routers_of(const model::Transformer& model,
       auto router = use_of(std::span(statistics).subspan(at, size), layout);
       router["name"] = base::text("layer/", block.layer(), "/", own[r].name);
       router["entropy_weight"] = entropy[static_cast<std::size_t>(block.layer())][r].lambda();
+      if (own[r].of_heads) {
+        router["of_heads"] = true;
+        router["mean_gate"] = head_gates(own[r].config.kind, router["load"]);
+      }
+      if (!own[r].labels.empty()) router["labels"] = own[r].labels;
       routers.push_back(std::move(router));
       at += size;
     }
@@ -76,34 +99,19 @@ std::string hash_of(model::Transformer& model, const checkpoints::Checkpoint& ch
   return train::parameters_hash(model, entropy);
 }
 
-void print_ranks(const nlohmann::json& sites) {
-  std::printf("\n%-18s %6s %6s %7s %9s %9s\n", "linear", "expert", "rank", "active", "expected",
-              "spectral");
-  for (const auto& site : sites) {
-    std::printf("%-18s %6d %6d %7d %9.2f %9.2f\n", site["name"].get<std::string>().c_str(),
-                site["expert"].get<int>(), site["rank"].get<int>(), site["active"].get<int>(),
-                site["expected"].get<double>(), site["spectral"].get<double>());
-  }
-}
-
-void print_gates(const nlohmann::json& routers) {
-  std::printf("\n%-18s %9s %9s %7s %-8s %s\n", "router", "entropy", "weight", "load_cv", "dead",
-              "load of every expert");
-  for (const auto& router : routers) {
-    std::vector<std::string> dead;
-    for (const auto& expert : router["dead"]) dead.push_back(expert.dump());
-    std::printf("%-18s %9.4f %9.5f %7.3f %-8s", router["name"].get<std::string>().c_str(),
-                router["entropy"].get<double>(), router["entropy_weight"].get<double>(),
-                router["load_cv"].get<double>(),
-                dead.empty() ? "none" : base::join(dead, ",").c_str());
-    for (const double share : router["load"]) std::printf(" %.3f", share);
-    std::printf("\n");
-  }
-  std::printf("dead: no token of the last step chose the expert, or its load is below %g / E\n",
-              kDeadShare);
-}
-
 }  // namespace
+
+std::vector<std::int64_t> dead_among(const std::vector<double>& load,
+                                     const std::vector<bool>& is_chosen) {
+  std::vector<std::int64_t> dead;
+  for (std::size_t e = 0; e < load.size(); ++e) {
+    const bool chosen = is_chosen.empty() || is_chosen[e];
+    if (!chosen || load[e] * static_cast<double>(load.size()) < kDeadShare) {
+      dead.push_back(static_cast<std::int64_t>(e));
+    }
+  }
+  return dead;
+}
 
 nlohmann::json inspect_checkpoint(const std::filesystem::path& path, const InspectParts& parts,
                                   base::Logger& log) {
@@ -120,20 +128,19 @@ nlohmann::json inspect_checkpoint(const std::filesystem::path& path, const Inspe
                       {"datasets", checkpoint.datasets().size()},
                       {"bytes", std::filesystem::file_size(checkpoint.folder() / "checkpoint.h5")},
                       {"valid", true}};
-  if (!parts.ranks && !parts.gates) return json;
+  const bool needs_data = !parts.data.empty() || !parts.tokens.empty();
+  if (!parts.ranks && !parts.gates && !needs_data) return json;
   auto opened = train::open_model(checkpoint.folder(), parts.base_path, log);
   auto entropy = train::make_entropy(*opened.model);
   json["parameters_hash"] = hash_of(*opened.model, checkpoint, entropy);
-  if (parts.ranks) json["sites"] = sites_of(*opened.model);
+  if (parts.ranks) {
+    json["sites"] = sites_of(*opened.model);
+    json["dimensions"] = dimensions_of(*opened.model);
+  }
   if (parts.gates) json["routers"] = routers_of(*opened.model, checkpoint, entropy);
+  if (!parts.data.empty()) json["use"] = inspect_use(opened, parts.data, log);
+  if (!parts.tokens.empty()) json["tokens"] = inspect_tokens(opened, parts.tokens, parts.routers);
   return json;
-}
-
-void print_checkpoint(const nlohmann::json& json) {
-  print_values(json);
-  std::cout.flush();  // the tables go through stdio
-  if (json.contains("sites")) print_ranks(json["sites"]);
-  if (json.contains("routers")) print_gates(json["routers"]);
 }
 
 }  // namespace dfmoa::launch

@@ -74,10 +74,9 @@ void Block::run_router(std::size_t index, const at::Tensor& x_TD, Gating& gating
         router.config.has_threshold() ? at::zeros({w_TE.size(0), 1}, w_TE.options()) : at::Tensor();
     gating.statistics[index] = gates::statistics_of(router.config, {w_TE, w_TE, tau_T1});
   }
-  if (pass.sink == nullptr) return;
-  const auto w_TE = gating.w[index].detach();
-  router.of_heads ? pass.sink->head_gates(layer_, router.name, w_TE, documents)
-                  : pass.sink->gates(layer_, router.name, w_TE, documents);
+  if (pass.sink != nullptr) {
+    pass.sink->gates(layer_, router.name, gating.w[index].detach(), documents);
+  }
 }
 
 at::Tensor Block::rank_gates(const adapters::GroupBank& group, const Pass& pass) const {

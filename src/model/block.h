@@ -33,9 +33,6 @@ class GateSink {
   virtual ~GateSink() = default;
   virtual void gates(std::int64_t layer, const std::string& router, const at::Tensor& w_TE,
                      const gates::Documents& documents) = 0;
-  /// The same of gates on attention heads.
-  virtual void head_gates(std::int64_t /*layer*/, const std::string& /*router*/,
-                          const at::Tensor& /*w_TH*/, const gates::Documents& /*documents*/) {}
 };
 
 /// Everything of a forward beside the hidden stream.

@@ -4,6 +4,7 @@
 
 #include "src/base/error.h"
 #include "src/base/text.h"
+#include "src/model/gate_record.h"
 
 namespace dfmoa::model {
 namespace {
@@ -29,36 +30,13 @@ std::vector<std::size_t> candidates(std::span<const double> logit_V, const Sampl
   return id;
 }
 
-/// Mean gate of each expert over the routers that have it.
-class MeanGates : public GateSink {
- public:
-  void gates(std::int64_t, const std::string&, const at::Tensor& w_TE,
-             const gates::Documents&) override {
-    const auto values = w_TE.to(at::kCPU, at::kDouble);
-    const auto experts = w_TE.size(1);
-    if (!sum_TE_.defined()) sum_TE_ = at::zeros({w_TE.size(0), experts}, at::kDouble);
-    if (experts > sum_TE_.size(1)) {
-      sum_TE_ = at::constant_pad_nd(sum_TE_, {0, experts - sum_TE_.size(1)});
-    }
-    sum_TE_.narrow(1, 0, experts).add_(values);
-    routers_of_expert_.resize(static_cast<std::size_t>(sum_TE_.size(1)), 0.0);
-    for (std::int64_t e = 0; e < experts; ++e) routers_of_expert_[static_cast<std::size_t>(e)] += 1;
-  }
-
-  [[nodiscard]] std::vector<float> of_row(std::int64_t row) const {
-    std::vector<float> mean;
-    if (!sum_TE_.defined()) return mean;  // a model without routers
-    const auto sum_E = sum_TE_[row].contiguous();
-    for (std::size_t e = 0; e < routers_of_expert_.size(); ++e) {
-      mean.push_back(static_cast<float>(sum_E.const_data_ptr<double>()[e] / routers_of_expert_[e]));
-    }
-    return mean;
-  }
-
- private:
-  at::Tensor sum_TE_;
-  std::vector<double> routers_of_expert_;
-};
+/// The gates where this token was predicted; empty for a model without routers of experts.
+std::vector<float> gates_of_row(const at::Tensor& mean_TE, std::int64_t row) {
+  if (!mean_TE.defined()) return {};
+  const auto mean_E = mean_TE[row].to(at::kFloat).contiguous();
+  const auto* gate = mean_E.const_data_ptr<float>();
+  return {gate, gate + mean_E.size(0)};
+}
 
 /// The sequences of a run. A finished one stays in its place with no new tokens.
 struct Batch {
@@ -180,8 +158,9 @@ std::vector<Generator::Result> Generator::run(const Prompts& prompts, const Span
     const auto [sequences, last_rows] = batch.live();
     if (sequences.empty()) break;
     const auto rows = model_.pack_sequences(batch.fed, batch.start, spans);
-    MeanGates gates;
-    const auto x_TD = model_.hidden(rows, &batch.cache, record_gates ? &gates : nullptr);
+    GateRecord record(model_);
+    const auto x_TD = model_.hidden(rows, &batch.cache, record_gates ? &record : nullptr);
+    const auto gate_TE = record.mean_of_experts();
     const auto row_X = torch::tensor(last_rows, torch::kLong).to(x_TD.device());
     const auto logit_XV = model_.logits(x_TD, row_X).to(at::kCPU, at::kDouble).contiguous();
     for (std::size_t i = 0; i < sequences.size(); ++i) {
@@ -198,7 +177,7 @@ std::vector<Generator::Result> Generator::run(const Prompts& prompts, const Span
         continue;
       }
       results[d].tokens.push_back(token);
-      if (record_gates) results[d].gates.push_back(gates.of_row(last_rows[i]));
+      if (record_gates) results[d].gates.push_back(gates_of_row(gate_TE, last_rows[i]));
       batch.go_on(d, token);
       const auto gate_E =
           record_gates ? std::span<const float>(results[d].gates.back()) : std::span<const float>();

@@ -16,60 +16,6 @@ std::string task_of(const data::Sample& sample) {
   return sample.task.empty() ? kNoTask : sample.task;
 }
 
-/// Sum of gates of every router and task, over the tokens that bear loss.
-class LoadCounter : public model::GateSink {
- public:
-  using ByTask = std::map<std::string, std::vector<double>>;
-
-  /// The row that is about to be run: where its loss-bearing tokens lie, and the task of each.
-  void set_row(const at::Tensor& loss_row_X, std::vector<std::string> task_X) {
-    loss_row_X_ = loss_row_X;
-    task_X_ = std::move(task_X);
-  }
-
-  void gates(std::int64_t layer, const std::string& router, const at::Tensor& w_TE,
-             const gates::Documents&) override {
-    const auto w_XE = w_TE.index_select(0, loss_row_X_).to(at::kCPU, at::kDouble).contiguous();
-    const auto* w = w_XE.const_data_ptr<double>();
-    const auto experts = static_cast<std::size_t>(w_XE.size(1));
-    auto& by_task = sums_[{layer, router}];
-    for (const auto& task : task_X_) {
-      auto& sum_E = by_task[task];
-      sum_E.resize(experts, 0.0);
-      for (std::size_t e = 0; e < experts; ++e) sum_E[e] += *w++;
-    }
-  }
-
-  void report(Evaluation& result) const {
-    std::map<std::string, std::vector<double>> routers_of_expert;
-    for (const auto& [router, by_task] : sums_) {
-      std::vector<std::vector<double>> rows;
-      for (const auto& [task, sum_E] : by_task) {
-        rows.push_back(sum_E);
-        auto& load_E = result.load_of_task[task];
-        auto& routers_E = routers_of_expert[task];
-        load_E.resize(std::max(load_E.size(), sum_E.size()), 0.0);
-        routers_E.resize(load_E.size(), 0.0);
-        const auto tokens = static_cast<double>(result.tasks.at(task).tokens);
-        for (std::size_t e = 0; e < sum_E.size(); ++e) {
-          load_E[e] += sum_E[e] / tokens;
-          routers_E[e] += 1;
-        }
-      }
-      result.mutual_information += mutual_information(rows) / static_cast<double>(sums_.size());
-    }
-    for (auto& [task, load_E] : result.load_of_task) {
-      const auto& routers_E = routers_of_expert.at(task);
-      for (std::size_t e = 0; e < load_E.size(); ++e) load_E[e] /= routers_E[e];
-    }
-  }
-
- private:
-  at::Tensor loss_row_X_;
-  std::vector<std::string> task_X_;
-  std::map<std::pair<std::int64_t, std::string>, ByTask> sums_;
-};
-
 /// Generates from prompts, a batch at a time, and counts the texts that are as expected.
 class ExactMatch {
  public:
@@ -188,14 +134,15 @@ Evaluation evaluate(const model::Transformer& model, const data::Tokenizer& toke
                     const data::SampleReader& reader, const std::vector<std::string>& files,
                     const EvaluateOptions& options) {
   Evaluation result;
-  LoadCounter load;
+  GateUse use(model);
   ExactMatch exact(model, tokenizer, reader, options);
   base::Hash128 prompts;
+  std::int64_t read = 0;
   const auto visit = [&](const data::PackedRow& row, const std::vector<data::Sample>& samples) {
     const auto rows = model.pack(row);
     const auto tasks = tasks_of_loss(row, samples);
-    load.set_row(rows.loss_row_X, tasks);
-    const auto x_TD = model.hidden(rows, nullptr, &load);
+    use.set_row(rows.loss_row_X, tasks);
+    const auto x_TD = model.hidden(rows, nullptr, &use);
     const auto head = model.head(x_TD, rows, /*inverse_n_loss=*/1.0, /*want_gradient=*/false);
     const auto nll_X = head.nll_X.to(at::kCPU).contiguous();
     for (std::size_t x = 0; x < tasks.size(); ++x) {
@@ -209,6 +156,8 @@ Evaluation evaluate(const model::Transformer& model, const data::Tokenizer& toke
                         static_cast<std::size_t>(sample.prompt_tokens) * sizeof(std::int32_t)});
       if (options.exact_match) exact.add(sample);
     }
+    read += static_cast<std::int64_t>(samples.size());
+    if (options.on_row) options.on_row(read);
   };
   result.skipped = data::for_each_row(files, reader, options.tokens_per_row, visit);
   if (result.tasks.empty()) {
@@ -216,7 +165,9 @@ Evaluation evaluate(const model::Transformer& model, const data::Tokenizer& toke
                                         result.skipped, " lines are broken, expected a sample"));
   }
   exact.flush();
-  load.report(result);
+  result.routers = use.report();
+  result.load_of_task = mean_load(result.routers);
+  result.mutual_information = mean_mutual_information(result.routers);
   finish(result, exact.counts());
   if (!std::isfinite(result.total.ce)) {
     throw base::MachineError(base::text("evaluating ", base::join(files, ", "), ": the loss is ",
@@ -224,30 +175,6 @@ Evaluation evaluate(const model::Transformer& model, const data::Tokenizer& toke
   }
   result.prompts_hash = prompts.hex();
   return result;
-}
-
-double mutual_information(const std::vector<std::vector<double>>& load) {
-  std::vector<std::vector<double>> share;
-  for (const auto& row : load) {
-    double sum = 0;
-    for (const double value : row) sum += value;
-    if (sum <= 0) continue;
-    share.push_back(row);
-    for (double& value : share.back()) value /= sum;
-  }
-  if (share.empty()) return 0;
-  const auto rows = static_cast<double>(share.size());
-  std::vector<double> mean(share.front().size(), 0.0);
-  for (const auto& row : share) {
-    for (std::size_t e = 0; e < row.size(); ++e) mean[e] += row[e] / rows;
-  }
-  double information = 0;
-  for (const auto& row : share) {
-    for (std::size_t e = 0; e < row.size(); ++e) {
-      if (row[e] > 0) information += row[e] * std::log(row[e] / mean[e]) / rows;
-    }
-  }
-  return std::max(information, 0.0);  // equal rows: what rounding leaves may be below zero
 }
 
 nlohmann::json to_json(const Evaluation& evaluation, const std::string& model) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -10,7 +11,7 @@
 
 #include "src/data/sample.h"
 #include "src/data/tokenizer.h"
-#include "src/model/transformer.h"
+#include "src/train/gate_use.h"
 
 namespace dfmoa::train {
 
@@ -18,10 +19,11 @@ namespace dfmoa::train {
 inline constexpr const char* kNoTask = "none";
 
 struct EvaluateOptions {
-  std::int64_t tokens_per_row = 512;  ///< a longer document has a row of its own
-  bool exact_match = false;           ///< also generate, greedily
-  std::int64_t max_new_tokens = 64;   ///< for exact match
-  std::int64_t batch = 16;            ///< prompts generated from at a time
+  std::int64_t tokens_per_row = 512;                 ///< a longer document has a row of its own
+  bool exact_match = false;                          ///< also generate, greedily
+  std::int64_t max_new_tokens = 64;                  ///< for exact match
+  std::int64_t batch = 16;                           ///< prompts generated from at a time
+  std::function<void(std::int64_t samples)> on_row;  ///< told after every row how many were read
 };
 
 struct TaskFigures {
@@ -38,10 +40,9 @@ struct TaskFigures {
 struct Evaluation {
   std::map<std::string, TaskFigures> tasks;
   TaskFigures total;  ///< of all documents: tasks weigh by their tokens
-  /// Mean gate of each expert at the tokens that bear loss, averaged over the routers that have
-  /// this expert. Empty for a model without routers.
-  std::map<std::string, std::vector<double>> load_of_task;
-  double mutual_information = 0;  ///< of expert and task, nats, averaged over the routers
+  std::vector<RouterUse> routers;
+  LoadOfTask load_of_task;        ///< mean_load of `routers`
+  double mutual_information = 0;  ///< mean_mutual_information of `routers`
   std::string prompts_hash;  ///< XXH3-128 of the tokens of all prompts: equal prompts, equal hash
   std::int64_t skipped = 0;  ///< broken lines passed over (data.skip_bad_lines)
 };
@@ -54,11 +55,6 @@ struct Evaluation {
                                   const data::SampleReader& reader,
                                   const std::vector<std::string>& files,
                                   const EvaluateOptions& options);
-
-/// Information between row and column when all rows are equally frequent: 0 where rows are equal,
-/// log(rows) where no two rows share a column. Rows are scaled to sum 1; one that sums to 0 is left
-/// out.
-[[nodiscard]] double mutual_information(const std::vector<std::vector<double>>& load);
 
 /// As `dfmoa eval --json` prints it: {"model", "tasks", "total", "prompts_hash"} and, for a model
 /// with routers, "load" and "mutual_information".

@@ -63,4 +63,26 @@ std::vector<ExpertRank> expert_ranks(const model::Transformer& model) {
   return all;
 }
 
+std::vector<DimensionRank> dimension_ranks(const model::Transformer& model) {
+  const at::NoGradGuard no_grad;
+  std::vector<DimensionRank> all;
+  for (const auto& block : model.blocks()) {
+    const auto& gates = block.adapters().attention;
+    for (const auto& mask : gates.masks) {
+      DimensionRank found{base::text("layer/", block.layer(), "/dfa/", mask.name), mask.total(),
+                          mask.left(), static_cast<double>(mask.left())};
+      if (gates.has_logits()) {
+        const auto logit_N = block.parameters().leaf(mask.parameter()).to(at::kCPU);
+        const auto z_N = adapters::settled_gates(gates.kind, logit_N);
+        found.active = (z_N != 0).sum().item<std::int64_t>();
+        found.expected = gates.kind == "hard_concrete"
+                             ? adapters::alive_probability(logit_N).sum().item<double>()
+                             : static_cast<double>(found.active);
+      }
+      all.push_back(std::move(found));
+    }
+  }
+  return all;
+}
+
 }  // namespace dfmoa::train

@@ -1,4 +1,4 @@
-// The three rank figures of every expert, for people and metrics.
+// The rank figures of every expert and of every mask of attention, for people and metrics.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,17 @@ struct ExpertRank {
   double spectral = 0;      ///< see adapters::spectral_rank
 };
 
+struct DimensionRank {
+  std::string name;         ///< "layer/17/dfa/qk"
+  std::int64_t total = 0;   ///< dimensions that the mask gates, those that a cut removed included
+  std::int64_t active = 0;  ///< whose gate is open in evaluation form
+  double expected = 0;      ///< E[L0]; equals active for gates without noise
+};
+
 /// Sites in block order, experts in theirs. Reads all adapters on the host.
 [[nodiscard]] std::vector<ExpertRank> expert_ranks(const model::Transformer& model);
+
+/// The masks on dimensions of attention heads, in block order.
+[[nodiscard]] std::vector<DimensionRank> dimension_ranks(const model::Transformer& model);
 
 }  // namespace dfmoa::train

@@ -330,7 +330,8 @@ class Results(CliTest):
             self.assertEqual(set(site), {"name", "expert", "rank", "active", "expected",
                                          "spectral"})
         table = self.world.done("inspect", UNDISTURBED, "--ranks")
-        self.assertEqual(table.count("layer/"), len(said["sites"]))
+        linears = {site["name"] for site in said["sites"]}  # a line each, beside those of experts
+        self.assertEqual(table.count("layer/"), len(said["sites"]) + len(linears))
 
     def test_one_flipped_byte_is_found_and_a_run_falls_back(self):
         shutil.copytree(self.world.root / UNDISTURBED, self.world.root / "r/flipped")

@@ -111,7 +111,7 @@ class Checkpoints(Inspect):
         plain, ranks, gates = (self.world.done("inspect", UNDISTURBED, *options)
                                for options in ([], ["--ranks"], ["--gates"]))
         self.assertIn("step  6\n", plain)
-        for said, shown in ((plain, (0, 0)), (ranks, (1, 0)), (gates, (0, 1))):
+        for said, shown in ((plain, (0, 0)), (ranks, (2, 0)), (gates, (0, 1))):
             self.assertEqual((said.count("spectral"), said.count("load_cv")), shown)
 
     def test_verify_tells_of_every_checkpoint_of_a_run(self):

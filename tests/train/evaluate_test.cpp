@@ -261,17 +261,5 @@ TEST_F(Evaluate, json_holds_what_was_asked_for_and_nothing_else) {
   EXPECT_EQ(full["prompts_hash"], plain["prompts_hash"]) << "the same prompts for both models";
 }
 
-TEST(MutualInformation, is_zero_for_equal_rows_and_log_rows_for_disjoint_ones) {
-  EXPECT_NEAR(mutual_information({{1, 3}, {2, 6}, {10, 30}}), 0, 1e-15);
-  EXPECT_NEAR(mutual_information({{5, 0, 0}, {0, 1, 0}, {0, 0, 9}}), std::log(3.0), 1e-12);
-  EXPECT_NEAR(mutual_information({{1, 1, 0, 0}, {0, 0, 2, 1}}), std::log(2.0), 1e-12);
-  // by hand: rows (1, 0) and (1/2, 1/2), column means (3/4, 1/4)
-  const double by_hand =
-      0.5 * std::log(1 / 0.75) + 0.25 * std::log(0.5 / 0.75) + 0.25 * std::log(0.5 / 0.25);
-  EXPECT_NEAR(mutual_information({{4, 0}, {3, 3}}), by_hand, 1e-12);
-  EXPECT_EQ(mutual_information({{0, 0}, {1, 0}}), 0) << "a task that no expert served";
-  EXPECT_EQ(mutual_information({}), 0);
-}
-
 }  // namespace
 }  // namespace dfmoa::train

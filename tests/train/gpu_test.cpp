@@ -73,7 +73,7 @@ TEST_F(GpuTest, evaluates_and_generates_as_on_the_cpu) {
   for (const auto device : {at::Device(at::kCPU), gpu_}) {
     const auto opened = open_model(folder_ / "run", "", log, device);
     evaluations.push_back(
-        evaluate(*opened.model, *opened.tokenizer, *opened.reader, {file}, {512, true, 8, 2}));
+        evaluate(*opened.model, *opened.tokenizer, *opened.reader, {file}, {512, true, 8, 2, {}}));
     model::SamplingConfig sampling;
     sampling.tokens = 12;
     sampling.temperature = 0.8;
