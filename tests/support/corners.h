@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct Corner {
   std::int64_t empty_expert = -1;  ///< an expert that has lost all its directions
   bool closed = false;             ///< every gate is 0
   std::int64_t tokens = 9;
+
+  friend void PrintTo(const Corner& corner, std::ostream* out) { *out << corner.name; }
 
   [[nodiscard]] gates::RouterConfig router() const {
     gates::RouterConfig config;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@ struct System {
   std::string name;
   model::AdapterPlan plan;
   bool is_literal = false;  ///< as published: it need not start as its base, nor be causal
+
+  friend void PrintTo(const System& system, std::ostream* out) { *out << system.name; }
 };
 
 /// LoRA experts on some sites behind one router of this kind.
