@@ -31,7 +31,7 @@ void list_inspect_options(Options& options) {
       "data", po::value<std::vector<std::string>>()->composing(),
       "JSONL file, repeatable: the use of experts and heads on it, by task")(
       "tokens", po::value<std::string>(),
-      "text, or samples (.jsonl): every token with its gates, the mean over the routers")(
+      "a file of text, or of samples (.jsonl): every token with its gates, the mean over routers")(
       "router", po::value<std::vector<std::string>>()->composing(),
       "with --tokens: LAYER/NAME of a router instead of the mean, repeatable")(
       "html", po::value<std::string>(),

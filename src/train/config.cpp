@@ -160,12 +160,25 @@ void refuse_unnamed(const std::string& kind, const std::string& key, const Secti
   }
 }
 
+/// The other way round: what a key names must be there. An empty name names nothing.
+template <class Sections>
+void require_named(const std::string& key, const std::string& name, const std::string& kind,
+                   const Sections& sections) {
+  if (name.empty() || sections.contains(name)) return;
+  throw base::UsageError(base::text("configuration ", key, " = ", name, ": there is no section [",
+                                    kind, ".", name, "]"));
+}
+
 }  // namespace
 
 void RunConfig::validate() const {
   std::vector<std::string> routers;
   std::vector<std::string> rank_gates;
+  require_named("dfa.router", plan.dfa.router, "router", plan.routers);
+  require_named("dfa.rank_gate", plan.dfa.rank_gate, "rank", plan.rank_gates);
   for (const auto& [name, adapter] : plan.adapters) {
+    require_named("adapter." + name + ".router", adapter.router, "router", plan.routers);
+    require_named("adapter." + name + ".rank_gate", adapter.rank_gate, "rank", plan.rank_gates);
     if (!adapter.router.empty()) routers.push_back(adapter.router);
     if (!adapter.rank_gate.empty()) rank_gates.push_back(adapter.rank_gate);
   }

@@ -98,13 +98,18 @@ void Trainer::tell(const Figures& figures, double seconds_per_step) {
     std::snprintf(buffer, sizeof(buffer), form, figures.contains(key) ? figures.at(key) : 0.0);
     return std::string(buffer);
   };
+  const auto dimensions = budgets_[1].is_on()
+                              ? base::text("  dims ", number("dfa/model/active", "%.0f"), "/",
+                                           number("dfa/model/total", "%.0f"))
+                              : std::string();
   const auto left = static_cast<std::int64_t>(seconds_per_step *
                                               static_cast<double>(config_.train.steps - step_));
   log_.progress(base::text(
       "step ", step_, "/", config_.train.steps, "  ce ", number("train/ce", "%.4f"), "  rank ",
-      number("rank/model/active", "%.0f"), "/", number("rank/model/total", "%.0f"), "  load_cv ",
-      number("router/mean_load_cv", "%.2f"), "  ", number("throughput/tokens_per_s", "%.0f"),
-      " tok/s  eta ", left / 60, ":", left % 60 < 10 ? "0" : "", left % 60));
+      number("rank/model/active", "%.0f"), "/", number("rank/model/total", "%.0f"), dimensions,
+      "  load_cv ", number("router/mean_load_cv", "%.2f"), "  ",
+      number("throughput/tokens_per_s", "%.0f"), " tok/s  eta ", left / 60, ":",
+      left % 60 < 10 ? "0" : "", left % 60));
 }
 
 }  // namespace dfmoa::train

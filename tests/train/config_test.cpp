@@ -18,6 +18,20 @@ TEST(RunConfigTest, a_key_without_its_section_is_refused_with_the_whole_key) {
       << unknown;
 }
 
+TEST(RunConfigTest, a_name_without_its_section_is_what_is_told_first) {
+  for (const std::string key :
+       {"adapter.main.router", "adapter.main.rank_gate", "dfa.router", "dfa.rank_gate"}) {
+    RunConfig run;
+    run.set("router.mian.kind", "softmax");  // named by nobody, which is told after it
+    run.set(key, "main");
+    const auto sentence = formats::sentence_of<base::UsageError>([&] { run.validate(); });
+    const auto kind = key.ends_with("router") ? "router" : "rank";
+    EXPECT_TRUE(formats::contains(
+        sentence, base::text(key, " = main: there is no section [", kind, ".main]")))
+        << sentence;
+  }
+}
+
 TEST(RunConfigTest, a_section_that_no_adapter_names_is_refused_with_the_nearest) {
   RunConfig run;
   run.set("adapter.main.router", "main");
