@@ -45,6 +45,13 @@ void AdapterConfig::validate(const std::string& name) const {
   if (kind != "lora" && !rank_gate.empty()) {
     refuse("an adapter of kind ", kind, " has no directions, expected no rank_gate");
   }
+  if (kind != "lora" && shared_a) {
+    refuse("an adapter of kind ", kind, " has no A that experts could share, expected no shared_a");
+  }
+  if (kind == "lora" && width != 0) {
+    refuse("width is ", width,
+           ", but of kind lora it is rank that sets the size: expected no width");
+  }
   if (shared_a && !rank_gate.empty()) {
     refuse("directions of a shared A belong to no single expert, expected no rank_gate");
   }
@@ -59,8 +66,7 @@ double AdapterConfig::scale_factor(double mean_gate) const {
 void RankGateConfig::fields(base::FieldList& list) {
   list.add("kind", kind,
            "hard_concrete: noise per document and a cut; proximal: soft-thresholded and a cut; "
-           "norm: "
-           "cut by |A||B|; literal: sigmoid(m)")
+           "norm: cut by |A||B|; literal: sigmoid(m)")
       .one_of({"hard_concrete", "proximal", "norm", "literal"});
   list.add("budget", budget,
            "directions after the cut, of all adapters that name this gate; 0: no limit")

@@ -78,9 +78,22 @@ TEST(AdapterConfig, keys_that_a_kind_has_no_use_for_are_refused) {
     EXPECT_NO_THROW(side.validate("mix"));
     side.rank_gate = "gate";
     EXPECT_THROW(side.validate("mix"), base::UsageError);
+    side.rank_gate = "";
+    side.shared_a = true;
+    sentence = tests::refusal<base::UsageError>([&] { side.validate("mix"); });
+    EXPECT_TRUE(tests::contains(sentence, "has no A that experts could share")) << sentence;
+    side.shared_a = false;
     side.width = 3;
+    EXPECT_NO_THROW(side.validate("mix"));
     EXPECT_EQ(side.width_or_default(), 3);
   }
+}
+
+TEST(AdapterConfig, a_width_of_lora_is_refused_instead_of_passed_over) {
+  AdapterConfig config;
+  config.width = 8;
+  const auto sentence = tests::refusal<base::UsageError>([&] { config.validate("mix"); });
+  EXPECT_TRUE(tests::contains(sentence, "adapter.mix: width is 8")) << sentence;
 }
 
 TEST(RankGateConfig, every_field_is_reachable_by_its_name) {
