@@ -146,11 +146,12 @@ void Trainer::update(const StepResult& result, const Vote& verdict) {
 Trainer::Vote Trainer::vote(const at::Tensor& ce_sum_of_process, bool stop) {
   // All that the host must know of forward, backward and gates, in one read.
   const auto sums = at::stack({ce_sum_of_process, squared_gradient_norm(model_.blocks())});
-  const auto read = at::cat({sums, rank_figures(model_, RankOwner::directions),
-                             rank_figures(model_, RankOwner::dimensions)})
-                        .to(at::kCPU);
-  const std::span<const double, 2 + 2 * kRankFigures> values(read.const_data_ptr<double>(),
-                                                             2 + 2 * kRankFigures);
+  std::vector<at::Tensor> parts{sums, rank_figures(model_, RankOwner::directions)};
+  const bool gates_dimensions = budgets_[1].is_on();
+  if (gates_dimensions) parts.push_back(rank_figures(model_, RankOwner::dimensions));
+  const auto read = at::cat(parts).to(at::kCPU);
+  const std::span<const double> values(read.const_data_ptr<double>(),
+                                       static_cast<std::size_t>(read.numel()));
   double ce_sum = values[0];
   const double norm = std::sqrt(values[1]);
   const bool finite = std::isfinite(norm) && std::isfinite(ce_sum);
@@ -161,12 +162,12 @@ Trainer::Vote Trainer::vote(const at::Tensor& ce_sum_of_process, bool stop) {
   if (flags[2] != -flags[3]) {
     throw base::MachineError("the processes issued different collectives in this step");
   }
-  return {ce_sum,
-          norm,
-          {rank_count(model_, values.subspan<2, kRankFigures>(), RankOwner::directions),
-           rank_count(model_, values.last<kRankFigures>(), RankOwner::dimensions)},
-          flags[0] == 0,
-          flags[1] == 1};
+  std::array<RankCount, 2> rank{
+      rank_count(model_, values.subspan<2, kRankFigures>(), RankOwner::directions), RankCount{}};
+  if (gates_dimensions) {
+    rank[1] = rank_count(model_, values.last<kRankFigures>(), RankOwner::dimensions);
+  }
+  return {ce_sum, norm, rank, flags[0] == 0, flags[1] == 1};
 }
 
 void Trainer::cut_rank(RankBudget& budget, std::span<const data::PackedRow> rows) {

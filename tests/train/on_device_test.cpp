@@ -122,7 +122,7 @@ TEST_F(OnDeviceTest, the_host_waits_only_with_the_collectives_and_after_the_step
       EXPECT_EQ(crossed.to_host_bytes, 8 * statistics) << where;
     } else if (tag == "C3" && expected[i - 1] != "C3") {  // cross-entropy, gradient norm, ranks
       EXPECT_EQ(crossed.to_host, 1) << where;
-      EXPECT_EQ(crossed.to_host_bytes, 8 * (2 + 2 * kRankFigures)) << where;  // both owners
+      EXPECT_EQ(crossed.to_host_bytes, 8 * (2 + kRankFigures)) << where;
     } else {
       EXPECT_EQ(crossed.to_host, 0) << where;
     }
