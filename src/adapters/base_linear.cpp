@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/ops/nf4.h"
+#include "src/ops/nf4_linear.h"
 
 namespace dfmoa::adapters {
 namespace {
@@ -46,24 +47,18 @@ class DenseLinear final : public BaseLinear {
   at::Tensor bias_F_;
 };
 
-/// Whole blocks that cover the weight: of a slice of rows the first weight may stand inside one.
-struct Nf4Blocks {
-  at::Tensor codes;
-  at::Tensor absmax;
-  std::int64_t block = 0;
-  std::int64_t skipped = 0;  ///< weights of the first block that belong to the rows before
-  std::int64_t count = 0;    ///< weights of all blocks, the last of which may be short
-};
-
 class Nf4Linear final : public BaseLinear {
  public:
-  Nf4Linear(Nf4Blocks blocks, std::int64_t out_features, std::int64_t in_features,
+  Nf4Linear(ops::Nf4Blocks blocks, std::int64_t out_features, std::int64_t in_features,
             at::Tensor bias_F)
       : BaseLinear(in_features, out_features),
         blocks_(std::move(blocks)),
         bias_F_(std::move(bias_F)) {}
   at::Tensor forward(const at::Tensor& x_TD) const override {
-    return apply(x_TD, weight(x_TD.scalar_type()), bias_F_);
+    if (!x_TD.is_cpu() || x_TD.size(0) > ops::kNf4FewRows) {
+      return apply(x_TD, weight(x_TD.scalar_type()), bias_F_);
+    }
+    return ops::nf4_linear(x_TD, blocks_, bias_F_, out_features());
   }
   at::Tensor backward(const at::Tensor& dy_TF) const override {
     return at::mm(dy_TF, weight(dy_TF.scalar_type()));
@@ -74,9 +69,9 @@ class Nf4Linear final : public BaseLinear {
     const auto end = begin + count * in_features();
     const auto from = begin / block * block;
     const auto to = std::min((end + block - 1) / block * block, blocks_.count);
-    Nf4Blocks slice{blocks_.codes.narrow(0, from / 2, (to - from + 1) / 2),
-                    blocks_.absmax.narrow(0, from / block, (to - from + block - 1) / block), block,
-                    begin - from, to - from};
+    ops::Nf4Blocks slice{blocks_.codes.narrow(0, from / 2, (to - from + 1) / 2),
+                         blocks_.absmax.narrow(0, from / block, (to - from + block - 1) / block),
+                         block, begin - from, to - from};
     return std::make_shared<Nf4Linear>(std::move(slice), count, in_features(),
                                        rows_of(bias_F_, first, count));
   }
@@ -100,7 +95,7 @@ class Nf4Linear final : public BaseLinear {
         .view({out_features(), in_features()});
   }
 
-  Nf4Blocks blocks_;
+  ops::Nf4Blocks blocks_;
   at::Tensor bias_F_;
 };
 
@@ -113,7 +108,7 @@ std::shared_ptr<const BaseLinear> dense_linear(at::Tensor weight_FD, at::Tensor 
 std::shared_ptr<const BaseLinear> nf4_linear(at::Tensor codes, at::Tensor absmax,
                                              std::int64_t block, std::int64_t out_features,
                                              std::int64_t in_features, at::Tensor bias_F) {
-  Nf4Blocks blocks{std::move(codes), std::move(absmax), block, 0, out_features * in_features};
+  ops::Nf4Blocks blocks{std::move(codes), std::move(absmax), block, 0, out_features * in_features};
   return std::make_shared<Nf4Linear>(std::move(blocks), out_features, in_features,
                                      std::move(bias_F));
 }

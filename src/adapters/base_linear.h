@@ -41,7 +41,7 @@ class BaseLinear {
                                                              at::Tensor bias_F);
 
 /// Codes (uint8) and absmax (fp32) of an (F, D) weight; bias (F) or undefined. Every use
-/// dequantises anew: the dense copy lives for one GEMM.
+/// dequantises anew: the dense copy lives for one GEMM, and is never whole for few rows of x.
 [[nodiscard]] std::shared_ptr<const BaseLinear> nf4_linear(at::Tensor codes, at::Tensor absmax,
                                                            std::int64_t block,
                                                            std::int64_t out_features,

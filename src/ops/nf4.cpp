@@ -29,7 +29,7 @@ void fill(const at::Tensor& codes, const at::Tensor& absmax, std::int64_t block,
 at::Tensor nf4_dequantize_cpu(const at::Tensor& codes, const at::Tensor& absmax, std::int64_t block,
                               at::IntArrayRef shape, at::ScalarType dtype) {
   auto out = at::empty(shape, codes.options().dtype(dtype));
-  check_nf4(codes, absmax, block, out);
+  check_nf4(codes, absmax, block, out.numel(), dtype);
   if (dtype == at::kFloat) {
     fill<float>(codes, absmax, block, out);
   } else if (dtype == at::kDouble) {
@@ -43,8 +43,7 @@ at::Tensor nf4_dequantize_cpu(const at::Tensor& codes, const at::Tensor& absmax,
 }  // namespace
 
 void check_nf4(const at::Tensor& codes, const at::Tensor& absmax, std::int64_t block,
-               const at::Tensor& out) {
-  const auto count = out.numel();
+               std::int64_t count, at::ScalarType dtype) {
   if (codes.device() != absmax.device()) {
     throw base::ShapeError(base::text("nf4_dequantize: absmax lies on ", absmax.device(),
                                       ", codes on ", codes.device(), ", expected one device"));
@@ -56,7 +55,6 @@ void check_nf4(const at::Tensor& codes, const at::Tensor& absmax, std::int64_t b
                                       absmax.numel(), " scales for ", count,
                                       " weights in blocks of ", block));
   }
-  const auto dtype = out.scalar_type();
   if (dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16) return;
   throw base::ShapeError(
       base::text("nf4_dequantize: to ", c10::toString(dtype), ", expected fp32, bf16 or fp64"));

@@ -15,8 +15,8 @@ namespace dfmoa::ops {
                                         std::int64_t block, at::IntArrayRef shape,
                                         at::ScalarType dtype);
 
-/// What all forms of it ask of their arguments before they fill `out`.
+/// What all forms of it ask of their arguments before they write `count` weights as `dtype`.
 void check_nf4(const at::Tensor& codes, const at::Tensor& absmax, std::int64_t block,
-               const at::Tensor& out);
+               std::int64_t count, at::ScalarType dtype);
 
 }  // namespace dfmoa::ops

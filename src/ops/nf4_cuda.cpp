@@ -21,7 +21,7 @@ void launch_nf4(const at::Tensor& codes, const at::Tensor& absmax, std::int64_t 
 at::Tensor nf4_dequantize(const at::Tensor& codes, const at::Tensor& absmax, std::int64_t block,
                           at::IntArrayRef shape, at::ScalarType dtype) {
   auto out = at::empty(shape, codes.options().dtype(dtype));
-  check_nf4(codes, absmax, block, out);
+  check_nf4(codes, absmax, block, out.numel(), dtype);
   if (dtype == at::kFloat) {
     launch_nf4<float>(codes, absmax, block, out);
   } else if (dtype == at::kDouble) {
