@@ -15,6 +15,9 @@ namespace po = boost::program_options;
 
 namespace {
 
+/// Takes the words that belong to no option and no place, so that they can be named.
+constexpr const char* kSurplus = "surplus words";
+
 std::string option_name(std::string field) {
   std::replace(field.begin(), field.end(), '_', '-');
   return field;
@@ -35,6 +38,7 @@ Options::Options(std::string subcommand, std::string purpose, std::vector<std::s
       hidden_.add_options()(name.c_str(), po::value<std::string>());
     }
   }
+  hidden_.add_options()(kSurplus, po::value<std::vector<std::string>>());
 }
 
 po::options_description_easy_init Options::add() {
@@ -57,6 +61,7 @@ bool Options::parse(const Arguments& arguments) {
   all.add(visible_).add(hidden_);
   po::positional_options_description positions;
   for (const auto& name : positional_) positions.add(name.c_str(), name.ends_with("...") ? -1 : 1);
+  if (positional_.empty() || !positional_.back().ends_with("...")) positions.add(kSurplus, -1);
   try {
     using Style = po::command_line_style::style_t;
     const auto style = Style::default_style & ~Style::allow_guessing;  // no half-typed names
@@ -76,12 +81,23 @@ bool Options::parse(const Arguments& arguments) {
     std::cout << "\n" << purpose_ << "\n\n" << visible_ << epilogue_;
     return false;
   }
+  refuse_surplus();
   for (const auto& name : positional_) {
     if (name.starts_with("[") || has(name)) continue;
     throw base::UsageError(
         base::text(subcommand_, ": ", name, " is missing (dfmoa ", subcommand_, " --help)"));
   }
   return true;
+}
+
+void Options::refuse_surplus() const {
+  if (!has(kSurplus)) return;
+  const auto word = get<std::vector<std::string>>(kSurplus).front();
+  const bool is_setting = word.find('=') != std::string::npos;
+  throw base::UsageError(base::text(
+      subcommand_, ": '", word, "' is one word too many",
+      is_setting ? ", expected an option in front of it: every --set takes one KEY=VALUE" : "",
+      " (dfmoa ", subcommand_, " --help)"));
 }
 
 std::string Options::nearest(const std::string& option) const {

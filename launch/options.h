@@ -47,6 +47,7 @@ class Options {
   [[nodiscard]] bool verbose() const { return has("verbose"); }
 
  private:
+  void refuse_surplus() const;
   [[nodiscard]] std::string nearest(const std::string& option) const;
 
   std::string subcommand_;

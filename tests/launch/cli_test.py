@@ -59,7 +59,9 @@ class Usage(CliTest):
         self.refused(2, "inspect", says=["PATH"])
         self.refused(2, "generate", "base", "--input", "5", says=["-p TEXT"])
         self.refused(2, "eval", "base", says=["--data"])
-        self.refused(2, "inspect", "a", "b", says=["too many"])
+        self.refused(2, "inspect", "a", "b", says=["'b'", "too many"])
+        self.refused_training(2, "--set", "train.steps=5", "train.tokens=64",
+                              says=["'train.tokens=64'", "too many", "every --set"])
         self.refused(2, "configs", "lst", says=["list"])
         self.refused(2, "train", "-c", "a.ini", "--steps", "x", says=["--steps", "x"])
         self.refused(2, "train", "--run", "", says=["--run is empty"])
