@@ -66,8 +66,8 @@ double AdapterConfig::scale_factor(double mean_gate) const {
 void RankGateConfig::fields(base::FieldList& list) {
   list.add("kind", kind,
            "hard_concrete: noise per document and a cut; proximal: soft-thresholded and a cut; "
-           "norm: cut by |A||B|; literal: sigmoid(m)")
-      .one_of({"hard_concrete", "proximal", "norm", "literal"});
+           "norm: cut by |A||B|; svd: by an expert's singular values; literal: sigmoid(m)")
+      .one_of({"hard_concrete", "proximal", "norm", "svd", "literal"});
   list.add("budget", budget,
            "directions after the cut, of all adapters that name this gate; 0: no limit")
       .range(0, 1e9);

@@ -11,6 +11,10 @@ at::Tensor stretch(const at::Tensor& s) {
 
 }  // namespace
 
+bool has_trained_gates(const std::string& kind) {
+  return kind != "norm" && kind != "svd";
+}
+
 bool is_per_document(const std::string& kind, RankPhase phase) {
   return kind == "hard_concrete" && phase == RankPhase::noisy;
 }

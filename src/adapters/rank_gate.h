@@ -23,6 +23,8 @@ enum class RankPhase {
   settled  ///< evaluation form
 };
 
+/// Whether a kind trains a number per direction; the others (norm, svd) only cut.
+[[nodiscard]] bool has_trained_gates(const std::string& kind);
 /// What gates of a kind multiply by, one row for all tokens or, under noise, one per document;
 /// undefined where every gate is 1. `noise` is asked for u_ZN where it is needed.
 /// Shapes  logit_N (N), the trained numbers of the kind -> (1, N), (Z, N) or undefined.

@@ -108,6 +108,12 @@ void check_dfa(const AdapterPlan& plan) {
                                         " with rank.", config.rank_gate, ".kind = ", kind,
                                         ": expected literal for both or for neither"));
     }
+    if (kind == "svd") {
+      throw base::UsageError(base::text("configuration rank.", config.rank_gate,
+                                        ".kind = svd of a head's dimensions, which have no "
+                                        "update of their own: expected hard_concrete, proximal or "
+                                        "norm"));
+    }
   }
   if (config.router.empty()) return;
   const auto& router = named(plan.routers, "dfa", "router", config.router);
@@ -234,7 +240,7 @@ class BlockPlanner {
     }
     block_.groups[group].in_features = weights_.linears[position]->in_features();
     set_gated(name, site, block_.groups[group],
-              !config.rank_gate.empty() && block_.rank_kind != "norm");
+              !config.rank_gate.empty() && adapters::has_trained_gates(block_.rank_kind));
     block_.groups[group].sites.push_back(std::move(bank));
   }
 

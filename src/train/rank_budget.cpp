@@ -5,6 +5,7 @@
 #include "src/adapters/rank_gate.h"
 #include "src/base/error.h"
 #include "src/base/text.h"
+#include "src/train/singular_directions.h"
 
 namespace dfmoa::train {
 namespace {
@@ -74,7 +75,7 @@ model::RankPhase RankBudget::phase(std::int64_t step) const {
 }
 
 double RankBudget::learning_rate(std::int64_t step) const {
-  if (!config_ || config_->kind == "norm") return 0;
+  if (!config_ || !adapters::has_trained_gates(config_->kind)) return 0;
   const bool is_free = config_->kind == "proximal";
   if (is_free && step < start_) return 0;
   if (config_->learning_rate >= 0) return config_->learning_rate;
@@ -84,7 +85,7 @@ double RankBudget::learning_rate(std::int64_t step) const {
 }
 
 bool RankBudget::penalises(std::int64_t step) const {
-  if (!config_ || config_->kind == "norm") return false;
+  if (!config_ || !adapters::has_trained_gates(config_->kind)) return false;
   return config_->kind == "literal" || (step >= start_ && step < cut_ && !was_cut_);
 }
 
@@ -155,6 +156,7 @@ bool RankBudget::cuts_at(std::int64_t step) const {
 CutReport RankBudget::cut(model::Transformer& model) {
   was_cut_ = true;
   const auto limit = static_cast<std::int64_t>(config_->budget);
+  if (config_->kind == "svd") to_singular_directions(model);
   const auto report =
       owner_ == RankOwner::directions ? cut_directions(model, limit) : cut_dimensions(model, limit);
   for (const auto& gates : gate_vectors(model, owner_)) {

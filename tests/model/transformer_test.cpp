@@ -181,6 +181,8 @@ TEST_F(TransformerLaws, gates_that_do_not_go_together_are_refused) {
   expect(plan, "expected router.block.over = adapters");
   plan = tests::attention_gates("softmax", "literal");
   expect(plan, "dfa.attention = pretrained with rank.dimensions.kind = literal");
+  plan = tests::attention_gates("softmax", "svd");
+  expect(plan, "rank.dimensions.kind = svd");
   plan = tests::attention_gates("softmax", "");
   plan.dfa.attention = "literal";
   expect(plan, "set rank_gate");

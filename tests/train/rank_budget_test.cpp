@@ -230,7 +230,7 @@ TEST(RankCut, leaves_no_more_than_the_budget_whatever_the_gates_say) {
 
 /// An adapter without a rank gate has a fixed rank, and no share in the budget.
 TEST(RankCut, leaves_adapters_without_a_rank_gate_alone) {
-  for (const std::string kind : {"norm", "hard_concrete"}) {
+  for (const std::string kind : {"norm", "svd", "hard_concrete"}) {
     auto plan = one_lora(8, 3);
     plan.rank_gates["gate"].kind = kind;
     plan.adapters["fixed"] = plan.adapters["lora"];
