@@ -66,6 +66,11 @@ METHODS = {
     "rsLoRA": (lora(), "adapter.mix.rank"),
     "wide LoRA, cut by norm": (
         {**lora(16), "adapter.mix.rank_gate": "cut", "rank.cut.kind": "norm"}, None),
+    "wide LoRA, cut by SVD": (
+        {**lora(16), "adapter.mix.rank_gate": "cut", "rank.cut.kind": "svd"}, None),
+    "wide LoRA, SVD at the end": (
+        {**lora(16), "adapter.mix.rank_gate": "cut", "rank.cut.kind": "svd", "rank.cut.cut": 1},
+        None),
     "softmax, token": (mixture(kind="softmax"), "adapter.mix.rank"),
     "softmax, span": (mixture(kind="softmax", scope="span"), "adapter.mix.rank"),
     "softmax, frozen random router": (
@@ -95,9 +100,10 @@ METHODS = {
     "Gate-Conditioned LoRA literal": (
         {**mixture(kind="topk_literal", top_k=2, scope="first_token", init="uniform",
                    entropy="fixed", entropy_of="unit"), **LITERAL}, "adapter.mix.rank"),
-    "top-2, switch (MixLoRA)": (
+    "top-2 on the MLP, LoRA on attention (MixLoRA)": (
         {**mixture(kind="topk", top_k=2, entropy="none", balance="switch", balance_weight=0.06),
-         "adapter.mix.sites": "gate, up, down"}, "adapter.mix.rank"),
+         "adapter.mix.sites": "gate, up, down", "adapter.attention.sites": "q, k, v, o",
+         "adapter.attention.experts": 1, "adapter.attention.rank": 8}, "adapter.mix.rank"),
     "HydraLoRA": ({**mixture(kind="softmax"), "adapter.mix.shared_a": "true"}, "adapter.mix.rank"),
     "sparsegen (LD-MoLE)": (mixture(kind="sparsegen"), "adapter.mix.rank"),
     "DFA head gates and LoRA": ({**lora(), **HEADS}, "adapter.mix.rank"),
@@ -167,8 +173,9 @@ class Bench:
         shutil.rmtree(folder, ignore_errors=True)
         point = {"data.train": self.folder / f"train_seed{seed}.jsonl", "data.span": "^<bos>(.)",
                  "train.learning_rate": rate}
-        if "adapter.mix.sites" in keys:
-            point["adapter.mix.alpha"] = alpha
+        for key in keys:
+            if key.endswith(".sites"):
+                point[key.replace(".sites", ".alpha")] = alpha
         self.train({**keys, **point}, folder)
         said = json.loads(self.call("eval", folder, "--data", self.folder / "eval.jsonl",
                                     "--json").stdout)
