@@ -1,5 +1,7 @@
 #include "src/model/attention_gates.h"
 
+#include "src/ops/head_gates.h"
+
 namespace dfmoa::model {
 
 void DfaConfig::fields(base::FieldList& list) {
@@ -24,14 +26,15 @@ at::Tensor DimensionMask::spread(const at::Tensor& z_ZN, at::TensorOptions optio
 }
 
 at::Tensor gate_dimensions(const at::Tensor& x_THC, const DimensionMask& mask,
-                           const at::Tensor& z_ZN, const at::Tensor& row_T) {
-  if (!z_ZN.defined()) return x_THC;
+                           const at::Tensor& z_ZN, const at::Tensor& row_T,
+                           const at::Tensor& gate_TH) {
+  if (!z_ZN.defined()) return ops::head_gates(x_THC, {}, {}, gate_TH);
   auto z_ZHC = z_ZN.view({z_ZN.size(0), mask.rows, mask.channels});
   if (mask.channels != x_THC.size(2)) z_ZHC = at::cat({z_ZHC, z_ZHC}, 2);
   if (mask.rows != x_THC.size(1)) {
     z_ZHC = z_ZHC.repeat_interleave(x_THC.size(1) / mask.rows, 1);
   }
-  return x_THC * (row_T.defined() ? z_ZHC.index_select(0, row_T) : z_ZHC);
+  return ops::head_gates(x_THC, z_ZHC, row_T, gate_TH);
 }
 
 }  // namespace dfmoa::model

@@ -57,11 +57,12 @@ struct AttentionGates {
   [[nodiscard]] bool has_logits() const { return !masks.empty() && kind != "norm"; }
 };
 
-/// Multiplies every token's heads by the gates of their dimensions. Rows of the mask serve groups
-/// of heads, channels of a mask of C / 2 serve rotary pairs (c, c + C / 2).
+/// Multiplies every token's heads by the gates of their dimensions, and by those of the heads. Rows
+/// of the mask serve groups of heads, channels of a mask of C / 2 rotary pairs (c, c + C / 2).
 /// Shapes  x_THC (T, H, C), z_ZN as `spread` gives it (undefined: all 1), row_T (T) the row of each
-///         token, undefined for one row -> (T, H, C).
+///         token, undefined for one row, gate_TH (T, H), undefined: all 1 -> (T, H, C).
 [[nodiscard]] at::Tensor gate_dimensions(const at::Tensor& x_THC, const DimensionMask& mask,
-                                         const at::Tensor& z_ZN, const at::Tensor& row_T);
+                                         const at::Tensor& z_ZN, const at::Tensor& row_T,
+                                         const at::Tensor& gate_TH = {});
 
 }  // namespace dfmoa::model

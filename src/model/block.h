@@ -90,7 +90,8 @@ class Block {
                                              const Pass& pass) const;
   [[nodiscard]] at::Tensor attend(const at::Tensor& q_THC, const at::Tensor& k_TKC,
                                   const at::Tensor& v_TKC, const Pass& pass) const;
-  void gate_heads(at::Tensor& out_THC, const Gating& gating) const;
+  /// (T, H), undefined without a router of heads.
+  [[nodiscard]] at::Tensor head_gates(const Gating& gating) const;
   void add_prompts(at::Tensor& out_THC, const at::Tensor& q_THC, const Gating& gating) const;
   void add_parallels(at::Tensor& mlp_TD, const at::Tensor& x_TD, const Gating& gating) const;
 

@@ -55,6 +55,18 @@ TEST(GateDimensions, a_row_per_head_and_a_gate_per_channel) {
   EXPECT_EQ(distance(y, x_THC * z.view({1, 3, 2})), 0);
 }
 
+TEST(GateDimensions, gates_of_heads_come_after_those_of_dimensions) {
+  const auto x_THC = normal({2, 3, 2}, 6);
+  const auto z = normal({1, 6}, 7);
+  const auto gate_TH = normal({2, 3}, 8);
+  const auto mask = mask_of(3, 2, {0, 1, 2, 3, 4, 5});
+  EXPECT_EQ(distance(gate_dimensions(x_THC, mask, z, {}, gate_TH),
+                     x_THC * z.view({1, 3, 2}) * gate_TH.unsqueeze(2)),
+            0);
+  EXPECT_EQ(distance(gate_dimensions(x_THC, mask, {}, {}, gate_TH), x_THC * gate_TH.unsqueeze(2)),
+            0);
+}
+
 TEST(DfaConfig, is_on_where_something_is_gated) {
   DfaConfig config;
   EXPECT_FALSE(config.is_on());
