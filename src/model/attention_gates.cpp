@@ -1,5 +1,7 @@
 #include "src/model/attention_gates.h"
 
+#include "src/base/error.h"
+#include "src/base/text.h"
 #include "src/ops/head_gates.h"
 
 namespace dfmoa::model {
@@ -17,12 +19,19 @@ void DfaConfig::fields(base::FieldList& list) {
       .one_of({"pretrained", "literal"});
 }
 
+void DimensionMask::index(at::Device device) {
+  index_N = torch::tensor(dimension_id_N, torch::kLong).to(device);
+}
+
 at::Tensor DimensionMask::spread(const at::Tensor& z_ZN, at::TensorOptions options) const {
   if (left() == total()) return z_ZN;
-  const auto device = z_ZN.defined() ? z_ZN.device() : options.device();
-  const auto id_N = torch::tensor(dimension_id_N, torch::kLong).to(device);
+  if (!index_N.defined() || index_N.size(0) != left()) {
+    throw base::ShapeError(base::text("mask ", name, ": indexed for ",
+                                      index_N.defined() ? index_N.size(0) : 0, " of the ", left(),
+                                      " dimensions that are left, expected all of them"));
+  }
   const auto values = z_ZN.defined() ? z_ZN : at::ones({1, left()}, options);
-  return at::zeros({values.size(0), total()}, values.options()).index_copy(1, id_N, values);
+  return at::zeros({values.size(0), total()}, values.options()).index_copy(1, index_N, values);
 }
 
 at::Tensor gate_dimensions(const at::Tensor& x_THC, const DimensionMask& mask,

@@ -32,15 +32,19 @@ struct DimensionMask {
   std::int64_t rows = 0;      ///< query heads, or KV heads where the queries of a group share it
   std::int64_t channels = 0;  ///< of a row: C, or C / 2 where a rotary pair shares it
   std::vector<std::int64_t> dimension_id_N;  ///< row * channels + channel, kept by a shrink
+  at::Tensor index_N{};  ///< dimension_id_N where the gates are, made by `index`
 
   [[nodiscard]] std::int64_t total() const { return rows * channels; }
   [[nodiscard]] std::int64_t left() const {
     return static_cast<std::int64_t>(dimension_id_N.size());
   }
   [[nodiscard]] std::string parameter() const { return "dfa/" + name + "/logit"; }
+  /// Makes index_N; to be called again whenever dimension_id_N has changed.
+  void index(at::Device device);
   /// The gates of all dimensions: those that a shrink has removed are 0. Undefined stays so unless
   /// some were removed: then the rest is 1.
   /// Shapes  z_ZN (Z, left) -> (Z, rows * channels).
+  /// Throws  ShapeError unless `index` was called for as many dimensions as are left.
   [[nodiscard]] at::Tensor spread(const at::Tensor& z_ZN, at::TensorOptions options) const;
 };
 

@@ -57,6 +57,8 @@ class Block {
   void adapt(BlockAdapters adapters, std::uint64_t seed, at::TensorOptions options);
   /// Replaces banks and parameters, after a rank cut or while reading a checkpoint.
   void replace(BlockAdapters adapters, adapters::ParameterSet parameters);
+  /// After ids of kept dimensions were changed in place: those that a checkpoint holds.
+  void index_dimensions();
 
   /// Pure: same arguments and parameters, same bits.
   /// Shapes  x_TD (T, D) -> y_TD (T, D).
