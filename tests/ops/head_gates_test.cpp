@@ -21,6 +21,8 @@ struct HeadShape {
   std::string name;
   std::int64_t tokens, heads, channels;
   RowsOfZ rows = RowsOfZ::one;
+
+  friend void PrintTo(const HeadShape& shape, std::ostream* out) { *out << shape.name; }
 };
 
 /// One call with every gate.
