@@ -116,7 +116,7 @@ std::vector<Bar> gates_of_attention(const BenchOptions& options, const Limits& /
   const auto gated = [&] {
     const auto masked = model::gate_dimensions(q, qk, z_qk, {});
     auto out = ops::packed_attention(masked, k, v, {0, tokens}).view({tokens, heads, channels});
-    out = model::gate_dimensions(out, values, z_v, {}) * gate_TH.unsqueeze(2);
+    out = model::gate_dimensions(out, values, z_v, {}, gate_TH);
     (void)torch::autograd::grad({out.view({tokens, -1})}, {q, k, v, z_qk, z_v, gate_TH}, {dy});
   };
   const Repeat once{0, 1};

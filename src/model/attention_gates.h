@@ -32,15 +32,19 @@ struct DimensionMask {
   std::int64_t rows = 0;      ///< query heads, or KV heads where the queries of a group share it
   std::int64_t channels = 0;  ///< of a row: C, or C / 2 where a rotary pair shares it
   std::vector<std::int64_t> dimension_id_N;  ///< row * channels + channel, kept by a shrink
+  at::Tensor index_N{};  ///< dimension_id_N where the gates are, made by `index`
 
   [[nodiscard]] std::int64_t total() const { return rows * channels; }
   [[nodiscard]] std::int64_t left() const {
     return static_cast<std::int64_t>(dimension_id_N.size());
   }
   [[nodiscard]] std::string parameter() const { return "dfa/" + name + "/logit"; }
+  /// Makes index_N; to be called again whenever dimension_id_N has changed.
+  void index(at::Device device);
   /// The gates of all dimensions: those that a shrink has removed are 0. Undefined stays so unless
   /// some were removed: then the rest is 1.
   /// Shapes  z_ZN (Z, left) -> (Z, rows * channels).
+  /// Throws  ShapeError unless `index` was called for as many dimensions as are left.
   [[nodiscard]] at::Tensor spread(const at::Tensor& z_ZN, at::TensorOptions options) const;
 };
 
@@ -57,11 +61,12 @@ struct AttentionGates {
   [[nodiscard]] bool has_logits() const { return !masks.empty() && kind != "norm"; }
 };
 
-/// Multiplies every token's heads by the gates of their dimensions. Rows of the mask serve groups
-/// of heads, channels of a mask of C / 2 serve rotary pairs (c, c + C / 2).
+/// Multiplies every token's heads by the gates of their dimensions, and by those of the heads. Rows
+/// of the mask serve groups of heads, channels of a mask of C / 2 rotary pairs (c, c + C / 2).
 /// Shapes  x_THC (T, H, C), z_ZN as `spread` gives it (undefined: all 1), row_T (T) the row of each
-///         token, undefined for one row -> (T, H, C).
+///         token, undefined for one row, gate_TH (T, H), undefined: all 1 -> (T, H, C).
 [[nodiscard]] at::Tensor gate_dimensions(const at::Tensor& x_THC, const DimensionMask& mask,
-                                         const at::Tensor& z_ZN, const at::Tensor& row_T);
+                                         const at::Tensor& z_ZN, const at::Tensor& row_T,
+                                         const at::Tensor& gate_TH = {});
 
 }  // namespace dfmoa::model

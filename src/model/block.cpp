@@ -31,6 +31,7 @@ BlockShape Block::shape() const {
 void Block::adapt(BlockAdapters adapters, std::uint64_t seed, at::TensorOptions options) {
   adapters_ = std::move(adapters);
   place_columns(adapters_, options.device());
+  index_dimensions();
   parameters_ = adapters::ParameterSet(parameter_specs(adapters_, shape()), options);
   initialise(adapters_, shape(), parameters_, seed, layer_);
 }
@@ -39,6 +40,11 @@ void Block::replace(BlockAdapters adapters, adapters::ParameterSet parameters) {
   adapters_ = std::move(adapters);
   parameters_ = std::move(parameters);
   if (!parameters_.empty()) place_columns(adapters_, parameters_.flat_gradient().device());
+  index_dimensions();
+}
+
+void Block::index_dimensions() {
+  for (auto& mask : adapters_.attention.masks) mask.index(weights_.attention_norm_D.device());
 }
 
 std::int64_t Block::statistics_size() const {

@@ -57,6 +57,8 @@ class Block {
   void adapt(BlockAdapters adapters, std::uint64_t seed, at::TensorOptions options);
   /// Replaces banks and parameters, after a rank cut or while reading a checkpoint.
   void replace(BlockAdapters adapters, adapters::ParameterSet parameters);
+  /// After ids of kept dimensions were changed in place: those that a checkpoint holds.
+  void index_dimensions();
 
   /// Pure: same arguments and parameters, same bits.
   /// Shapes  x_TD (T, D) -> y_TD (T, D).
@@ -90,7 +92,8 @@ class Block {
                                              const Pass& pass) const;
   [[nodiscard]] at::Tensor attend(const at::Tensor& q_THC, const at::Tensor& k_TKC,
                                   const at::Tensor& v_TKC, const Pass& pass) const;
-  void gate_heads(at::Tensor& out_THC, const Gating& gating) const;
+  /// (T, H), undefined without a router of heads.
+  [[nodiscard]] at::Tensor head_gates(const Gating& gating) const;
   void add_prompts(at::Tensor& out_THC, const at::Tensor& q_THC, const Gating& gating) const;
   void add_parallels(at::Tensor& mlp_TD, const at::Tensor& x_TD, const Gating& gating) const;
 

@@ -4,6 +4,7 @@
 #include "src/base/random.h"
 #include "src/model/block_gating.h"
 #include "src/ops/attention.h"
+#include "src/ops/head_gates.h"
 
 namespace dfmoa::model {
 namespace {
@@ -20,14 +21,14 @@ struct Block::Masks {
   std::vector<at::Tensor> z_ZN;  // one per mask, spread over all dimensions
   at::Tensor row_T;              // row of z of each token; undefined: one row
 
-  /// Multiplies by the mask of this name, if there is one.
+  /// Multiplies by the mask of this name, if there is one, and by gates of heads.
   [[nodiscard]] at::Tensor apply(const AttentionGates& gates, const char* name,
-                                 const at::Tensor& x_THC) const {
+                                 const at::Tensor& x_THC, const at::Tensor& gate_TH = {}) const {
     for (std::size_t m = 0; m < gates.masks.size(); ++m) {
       if (gates.masks[m].name == name)
-        return gate_dimensions(x_THC, gates.masks[m], z_ZN[m], row_T);
+        return gate_dimensions(x_THC, gates.masks[m], z_ZN[m], row_T, gate_TH);
     }
-    return x_THC;
+    return ops::head_gates(x_THC, {}, {}, gate_TH);
   }
 };
 
@@ -64,10 +65,9 @@ at::Tensor Block::attend(const at::Tensor& q_THC, const at::Tensor& k_TKC, const
   return cached_attention(q, k, v_TKC, begin, pass.cache->layers[static_cast<std::size_t>(layer_)]);
 }
 
-void Block::gate_heads(at::Tensor& out_THC, const Gating& gating) const {
+at::Tensor Block::head_gates(const Gating& gating) const {
   const auto router = adapters_.attention.router;
-  if (router < 0) return;
-  out_THC = out_THC * gating.w[static_cast<std::size_t>(router)].unsqueeze(2);
+  return router < 0 ? at::Tensor() : gating.w[static_cast<std::size_t>(router)];
 }
 
 void Block::add_prompts(at::Tensor& out_THC, const at::Tensor& q_THC, const Gating& gating) const {
@@ -111,8 +111,8 @@ at::Tensor Block::attention(const std::vector<at::Tensor>& qkv, const Gating& ga
   // A gate on a dimension of both queries and keys acts through their product alone.
   const auto gated_q_THC = masks.apply(gates, "qk", q_THC);
   auto out_THC = attend(gated_q_THC, k_TKC, v_TKC, pass).view({-1, a.heads, a.head_dim});
-  out_THC = masks.apply(gates, "v", out_THC);  // one on a value scales its place in the output
-  gate_heads(out_THC, gating);
+  // One on a value scales its place in the output.
+  out_THC = masks.apply(gates, "v", out_THC, head_gates(gating));
   add_prompts(out_THC, q_THC, gating);
   return out_THC.view({-1, a.heads * a.head_dim});
 }
@@ -128,7 +128,7 @@ at::Tensor Block::literal_attention(const at::Tensor& x_TD, const Gating& gating
   };
   auto out_THC =
       attend(project("q"), project("k"), project("v"), pass).view({-1, a.heads, a.head_dim});
-  gate_heads(out_THC, gating);
+  out_THC = ops::head_gates(out_THC, {}, {}, head_gates(gating));
   return at::addmm(parameters_.leaf("dfa/o/bias"), out_THC.view({-1, a.heads * a.head_dim}),
                    parameters_.leaf("dfa/o/weight").t());
 }

@@ -114,7 +114,9 @@ HostParameters list_model(model::Transformer& model, std::vector<BlockEntropy>& 
 
 void take_parameters(model::Transformer& model, const HostParameters& parameters) {
   for (std::size_t layer = 0; layer < parameters.size(); ++layer) {
-    model.blocks()[layer].parameters().take(parameters[layer]);
+    auto& block = model.blocks()[layer];
+    block.parameters().take(parameters[layer]);
+    block.index_dimensions();
   }
 }
 

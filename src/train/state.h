@@ -21,7 +21,8 @@ using HostParameters = std::vector<adapters::ParameterSet>;
 HostParameters list_model(model::Transformer& model, std::vector<BlockEntropy>& entropy,
                           bool moments, base::StateTree& tree);
 
-/// After a tree was loaded into: the model computes with these parameters from now on.
+/// After a tree was loaded into: the model computes with these parameters, and with the ids of
+/// dimensions that were read, from now on.
 void take_parameters(model::Transformer& model, const HostParameters& parameters);
 
 /// Shrinks the model's banks to the ranks that a checkpoint holds.

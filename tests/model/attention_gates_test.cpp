@@ -1,5 +1,6 @@
 #include "src/model/attention_gates.h"
 
+#include "src/base/error.h"
 #include "tests/support/tensors.h"
 
 namespace dfmoa::model {
@@ -9,7 +10,9 @@ using tests::distance;
 using tests::normal;
 
 DimensionMask mask_of(std::int64_t rows, std::int64_t channels, std::vector<std::int64_t> left) {
-  return {"qk", rows, channels, std::move(left)};
+  DimensionMask mask{"qk", rows, channels, std::move(left)};
+  mask.index(at::kCPU);
+  return mask;
 }
 
 TEST(DimensionMask, what_a_shrink_removed_is_zero_and_the_rest_keeps_its_place) {
@@ -28,6 +31,19 @@ TEST(DimensionMask, a_whole_one_passes_its_gates_on) {
   EXPECT_FALSE(mask.spread({}, at::kDouble).defined());
   const auto z = normal({3, 2}, 1);
   EXPECT_TRUE(mask.spread(z, at::kDouble).is_same(z));
+}
+
+TEST(DimensionMask, refuses_to_spread_what_is_not_indexed) {
+  DimensionMask mask{"qk", 2, 3, {0, 2, 5}};
+  const auto said = [&] {
+    return tests::refusal<base::ShapeError>([&] { (void)mask.spread({}, at::kDouble); });
+  };
+  const auto sentence = said();
+  EXPECT_TRUE(tests::contains(sentence, "mask qk: indexed for 0 of the 3 dimensions")) << sentence;
+  mask.index(at::kCPU);
+  EXPECT_TRUE(mask.spread({}, at::kDouble).defined());
+  mask.dimension_id_N = {0, 5};
+  EXPECT_TRUE(tests::contains(said(), "indexed for 3 of the 2"));
 }
 
 /// Heads 0, 1 are the group of row 0; channels 0 and 2 are a rotary pair.
@@ -53,6 +69,18 @@ TEST(GateDimensions, a_row_per_head_and_a_gate_per_channel) {
   const auto z = normal({1, 6}, 5);
   const auto y = gate_dimensions(x_THC, mask_of(3, 2, {0, 1, 2, 3, 4, 5}), z, {});
   EXPECT_EQ(distance(y, x_THC * z.view({1, 3, 2})), 0);
+}
+
+TEST(GateDimensions, gates_of_heads_come_after_those_of_dimensions) {
+  const auto x_THC = normal({2, 3, 2}, 6);
+  const auto z = normal({1, 6}, 7);
+  const auto gate_TH = normal({2, 3}, 8);
+  const auto mask = mask_of(3, 2, {0, 1, 2, 3, 4, 5});
+  EXPECT_EQ(distance(gate_dimensions(x_THC, mask, z, {}, gate_TH),
+                     x_THC * z.view({1, 3, 2}) * gate_TH.unsqueeze(2)),
+            0);
+  EXPECT_EQ(distance(gate_dimensions(x_THC, mask, {}, {}, gate_TH), x_THC * gate_TH.unsqueeze(2)),
+            0);
 }
 
 TEST(DfaConfig, is_on_where_something_is_gated) {

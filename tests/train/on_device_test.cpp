@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 
 #include "src/train/full_evaluation.h"
+#include "src/train/rank_budget.h"
 #include "tests/support/pretend_device/pretend_device.h"
+#include "tests/support/systems.h"
+#include "tests/support/tensors.h"
 #include "tests/support/tiny_gpt2.h"
+#include "tests/support/tiny_run.h"
 #include "tests/train/device_run.h"
 
 namespace dfmoa::train {
@@ -127,6 +131,29 @@ TEST_F(OnDeviceTest, the_host_waits_only_with_the_collectives_and_after_the_step
       EXPECT_EQ(crossed.to_host, 0) << where;
     }
   }
+}
+
+/// Gates of head dimensions, some of them cut: their places lie there before the pass.
+TEST_F(OnDeviceTest, a_pass_over_cut_dimensions_copies_nothing_to_the_device) {
+  const auto plan = tests::attention_gates("softmax", "hard_concrete");
+  const auto base = model::tiny_base({}, at::kDouble);
+  model::Transformer here(base);
+  model::Transformer there(model::on_device(*base, pretend::device()));
+  for (auto* model : {&here, &there}) {
+    model->adapt(plan, 3);
+    auto cut = plan;
+    cut.rank_gates["dimensions"].budget = 20;  // of 40
+    EXPECT_EQ(RankBudget(cut, 10, RankOwner::dimensions).cut(*model).after, 20);
+  }
+  const at::NoGradGuard no_grad;
+  const auto row = model::tiny_row({5, 4});
+  const auto rows = there.pack(row);
+  const auto before = pretend::traffic();
+  const auto x_TD = there.hidden(rows);
+  const auto crossed = pretend::traffic() - before;
+  EXPECT_EQ(crossed.to_device, 0);
+  EXPECT_EQ(crossed.to_host + crossed.host_reads, 0);
+  EXPECT_LE(tests::distance(x_TD.to(at::kCPU), here.hidden(here.pack(row))), 1e-12);
 }
 
 TEST_F(OnDeviceTest, choices_forgetting_and_other_gates_are_those_of_the_cpu) {
