@@ -30,6 +30,10 @@ void RouterConfig::fields(base::FieldList& list) {
            "experts: gate e is expert e of every linear; adapters: every linear, parallel and "
            "prompt adapter that names the router has gates of its own")
       .one_of({"experts", "adapters"});
+  list.add("mix", mix,
+           "linears: experts are mixed inside every linear; logits: each expert is a pass of the "
+           "model of its own, one router for the whole model mixes their logits by document")
+      .one_of({"linears", "logits"});
   list.add("init", init,
            "router weights: auto (zero for dense gates, else normal), zero, normal, uniform "
            "(+-1/sqrt(inputs))")
@@ -113,6 +117,12 @@ void RouterConfig::validate(const std::string& name, std::int64_t experts) const
   }
   if (input == "per_site" && over == "adapters") {
     refuse("over = adapters gates several linears at once, expected input = per_block");
+  }
+  const bool is_one_gate = is_per_document() && input == "per_block" && over == "experts";
+  if (mixes_logits() && !is_one_gate) {
+    refuse("mix = logits gives a document one gate in the whole model, it has scope ", scope,
+           ", input ", input, ", over ", over,
+           ": expected a scope per document, per_block and experts");
   }
 }
 

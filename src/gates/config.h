@@ -18,6 +18,7 @@ struct RouterConfig {
   std::string scope = "token";
   std::string input = "per_block";
   std::string over = "experts";
+  std::string mix = "linears";
   std::string init = "auto";
   double init_scale = 0.02;
   double learning_rate = -1;
@@ -49,11 +50,15 @@ struct RouterConfig {
   /// One gate per document, from its prompt or its first token, instead of one per token.
   [[nodiscard]] bool is_per_document() const;
 
+  /// Experts are whole passes of the model, whose logits are mixed.
+  [[nodiscard]] bool mixes_logits() const { return mix == "logits"; }
+
   [[nodiscard]] StatisticsLayout layout(std::int64_t experts) const {
     return {experts, has_threshold()};
   }
 
-  /// Throws UsageError for combinations that mean nothing (top_k > experts, switch on dense gates).
+  /// Throws UsageError for combinations that mean nothing (top_k > experts, switch on dense gates,
+  /// logits mixed by gates that are not of a document).
   void validate(const std::string& name, std::int64_t experts) const;
 
  private:

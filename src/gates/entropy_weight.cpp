@@ -39,7 +39,11 @@ double EntropyWeight::confidence_lambda() const {
 std::vector<std::unique_ptr<BalanceTerm>> EntropyWeight::terms() const {
   std::vector<std::unique_ptr<BalanceTerm>> all;
   if (lambda() > 0) {
-    all.push_back(summed() ? mean_entropy(layout_, -lambda()) : load_entropy(layout_, -lambda()));
+    // Of a unit: of its p where kinds select from it, as H(w) has no gradient there.
+    const bool of_p = config_.entropy == "fixed" && config_.kind != "softmax";
+    all.push_back(!summed() ? load_entropy(layout_, -lambda())
+                  : of_p    ? mean_entropy_p(layout_, -lambda())
+                            : mean_entropy(layout_, -lambda()));
   }
   if (confidence_lambda() > 0) all.push_back(mean_entropy_p(layout_, confidence_lambda()));
   const double weight = config_.balance_weight;

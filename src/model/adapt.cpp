@@ -8,6 +8,7 @@
 #include "src/base/error.h"
 #include "src/base/text.h"
 #include "src/model/families.h"
+#include "src/model/logit_mixture.h"
 
 namespace dfmoa::model {
 namespace {
@@ -124,10 +125,15 @@ void check_dfa(const AdapterPlan& plan) {
                                       ": expected one of its own for each"));
   }
   const bool is_known = router.kind == "softmax" || router.kind == "sigmoid";
-  if (is_known && router.input == "per_block" && router.over == "experts") return;
+  if (is_known && router.input == "per_block" && router.over == "experts" &&
+      router.mix == "linears") {
+    return;
+  }
   throw base::UsageError(base::text("router ", config.router, " gates attention heads: kind ",
                                     router.kind, ", input ", router.input, ", over ", router.over,
-                                    ", expected softmax or sigmoid, per_block and experts"));
+                                    ", mix ", router.mix,
+                                    ", expected softmax or sigmoid, per_block, experts and "
+                                    "linears"));
 }
 
 /// Fills one block with its adapters.
@@ -369,6 +375,7 @@ std::vector<BlockAdapters> plan_blocks(const AdapterPlan& plan, const BaseModel&
   }
   std::vector<BlockAdapters> blocks;
   for (auto& planner : planners) blocks.push_back(planner.finish());
+  plan_logit_mixture(plan, blocks);
   return blocks;
 }
 

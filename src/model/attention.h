@@ -21,12 +21,26 @@ struct DecodeCache {
     at::Tensor v_LKC;
     std::int64_t length = 0;
   };
-  std::vector<std::vector<Sequence>> layers;                           ///< [layer][sequence]
+  std::size_t num_sequences;
+  /// [layer][sequence]; in a model that mixes logits all sequences once per expert, as rows stand.
+  std::vector<std::vector<Sequence>> layers;
   std::map<std::pair<std::int64_t, std::string>, at::Tensor> gate_DE;  ///< (layer, router)
   std::map<std::pair<std::int64_t, std::string>, gates::RunningSum> running;
 
-  DecodeCache(std::int64_t num_layers, std::size_t num_sequences)
-      : layers(static_cast<std::size_t>(num_layers), std::vector<Sequence>(num_sequences)) {}
+  DecodeCache(std::int64_t num_layers, std::size_t sequences)
+      : num_sequences(sequences),
+        layers(static_cast<std::size_t>(num_layers), std::vector<Sequence>(sequences)) {}
+
+  /// Makes room for as many copies of every sequence.
+  void hold(std::int64_t copies) {
+    for (auto& layer : layers) layer.resize(static_cast<std::size_t>(copies) * num_sequences);
+  }
+  /// Frees what a finished sequence holds.
+  void release(std::size_t sequence) {
+    for (auto& layer : layers) {
+      for (auto d = sequence; d < layer.size(); d += num_sequences) layer[d] = {};
+    }
+  }
 };
 
 /// Causal attention of new tokens (T, H, C) of sequences whose earlier keys and values lie in

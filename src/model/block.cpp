@@ -55,10 +55,11 @@ std::int64_t Block::statistics_size() const {
   return size;
 }
 
-void Block::run_router(std::size_t index, const at::Tensor& x_TD, Gating& gating,
+void Block::run_router(std::size_t index, const at::Tensor& input_TD, Gating& gating,
                        const Pass& pass) const {
   const auto& router = adapters_.routers[index];
-  const auto& documents = pass.rows.documents;
+  const auto& documents = pass.rows.read_by_routers();
+  const auto x_TD = pass.rows.copies ? input_TD.narrow(0, 0, documents.tokens()) : input_TD;
   const auto key = std::pair(layer_, router.name);
   // While decoding, a gate that reads the prompt is computed once and kept.
   const bool kept = pass.cache != nullptr && router.config.is_per_document();
@@ -105,10 +106,13 @@ adapters::MixtureGroup Block::group_operand(int group, const at::Tensor& x_TD, G
                                             const Pass& pass) const {
   const auto& bank = adapters_.groups[static_cast<std::size_t>(group)];
   std::vector<at::Tensor> columns;
+  if (adapters_.copies > 0) columns.push_back(pass.rows.copies.value().gate_TE);
   for (std::size_t r = 0; r < adapters_.routers.size(); ++r) {
-    const auto reads = adapters_.routers[r].group;
+    const auto& router = adapters_.routers[r];
+    const auto reads = router.group;
     if (reads == group) run_router(r, x_TD, gating, pass);
-    const bool serves = (reads == group || reads < 0) && !adapters_.routers[r].of_heads;
+    const bool serves =
+        (reads == group || reads < 0) && !router.of_heads && !router.config.mixes_logits();
     if (serves) columns.push_back(gating.w[r]);
   }
   if (adapters_.has_ungated && !columns.empty()) {
@@ -171,8 +175,10 @@ BlockOutput Block::forward(const at::Tensor& x_TD, const Pass& pass) const {
   auto mlp_TD = group_linear(3, inner_TF, gating, pass)[0];
   add_parallels(mlp_TD, mlp_in_TD, gating);
   const bool counted = !gating.statistics.empty() && gating.statistics[0].defined();
+  const bool mixes = adapters_.copies > 0 && !gating.w.empty();
   return {middle_TD + mlp_TD,
-          counted ? at::cat(gating.statistics) : at::zeros({0}, x_TD.options().dtype(at::kDouble))};
+          counted ? at::cat(gating.statistics) : at::zeros({0}, x_TD.options().dtype(at::kDouble)),
+          mixes ? gating.w[0] : at::Tensor()};
 }
 
 }  // namespace dfmoa::model

@@ -47,6 +47,7 @@ struct Pass {
 struct BlockOutput {
   at::Tensor y_TD;
   at::Tensor statistics_U;  ///< all routers' vectors one after the other, fp64; U = 0: no router
+  at::Tensor mix_TE;  ///< gates of the experts' logits; defined by the block of their router alone
 };
 
 class Block {
@@ -74,7 +75,7 @@ class Block {
  private:
   struct Gating;  // the gates that this pass has computed so far
   [[nodiscard]] BlockShape shape() const;
-  void run_router(std::size_t index, const at::Tensor& x_TD, Gating& gating,
+  void run_router(std::size_t index, const at::Tensor& input_TD, Gating& gating,
                   const Pass& pass) const;
   /// What the adapters of a group share: A, the gates of its experts, its rank gates.
   [[nodiscard]] adapters::MixtureGroup group_operand(int group, const at::Tensor& x_TD,

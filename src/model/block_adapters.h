@@ -49,6 +49,9 @@ struct BlockAdapters {
   AttentionGates attention;
   std::string rank_kind;     ///< kind of the adapters' rank gates, empty without
   bool has_ungated = false;  ///< some adapted site has no router: the last gate column is 1
+  /// Experts whose logits are mixed: each is on in its own copy of a row, off in the others, and
+  /// the one router of the model belongs to the lowest such block. 0: gates act inside the linears.
+  std::int64_t copies = 0;
 
   [[nodiscard]] bool empty() const;
 };

@@ -69,7 +69,7 @@ struct Batch {
   void finish(std::size_t d) {
     start[d] += static_cast<std::int64_t>(fed[d].size());
     fed[d].clear();
-    for (auto& layer : cache.layers) layer[d] = {};  // its memory serves the others
+    cache.release(d);  // its memory serves the others
   }
 };
 

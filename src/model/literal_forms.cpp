@@ -12,8 +12,13 @@ void add_router(const std::string& name, const gates::RouterConfig& router,
   };
   if (router.scope == "first_token") say("the gate of a document is read from its first token");
   if (router.kind == "topk_literal") {
-    say("top-k weights are not renormalised; experts are mixed inside every linear, not by their "
-        "logits");
+    say("top-k weights are not renormalised",
+        router.mixes_logits() ? ""
+                              : "; experts are mixed inside every linear, not by their logits");
+  }
+  if (router.mixes_logits()) {
+    say("every expert is a whole pass of the model; their logits are mixed, and scaled by what the "
+        "gates sum to");
   }
   if (router.kind == "sigmoid_threshold_literal") say("the threshold has no gradient");
   if (router.entropy == "literal") {

@@ -9,13 +9,42 @@ at::Tensor whole_numbers(const std::vector<std::int64_t>& values, at::Device dev
   return torch::tensor(values, torch::kLong).to(device);
 }
 
-void finish(PackedRows& rows, const std::vector<std::int64_t>& position, bool are_prompts,
+/// Appends `values`, moved on by `step` with every copy, until they are there `copies` times.
+void repeat(std::vector<std::int64_t>& values, std::int64_t copies, std::int64_t step) {
+  const auto once = values;
+  for (std::int64_t e = 1; e < copies; ++e) {
+    for (const auto value : once) values.push_back(value + e * step);
+  }
+}
+
+/// Writes the row once per expert. What marks a document's prompt is read from the first copy.
+void copy_for_experts(PackedRows& rows, std::vector<std::int64_t>& position,
+                      const PackOptions& options) {
+  auto& documents = rows.documents;
+  const auto tokens = documents.tokens();
+  const auto copies = options.copies;
+  const auto gate_EE = at::eye(copies, options.options);
+  auto gate_TE = gate_EE.unsqueeze(1).expand({-1, tokens, -1}).reshape({copies * tokens, copies});
+  rows.copies = ExpertCopies{documents, std::move(gate_TE)};
+  rows.token_T = rows.token_T.repeat({copies});
+  repeat(position, copies, 0);
+  repeat(documents.id, copies, 0);
+  documents.begin.pop_back();
+  repeat(documents.begin, copies, tokens);
+  documents.begin.push_back(copies * tokens);
+}
+
+void finish(PackedRows& rows, std::vector<std::int64_t> position, bool are_prompts,
             const PackOptions& options) {
   const auto device = options.options.device();
+  const auto scopes = are_prompts ? options.scopes : std::set<std::string>{};
+  gates::finish(rows.documents, scopes, options.options);
+  if (options.copies > 0) {
+    copy_for_experts(rows, position, options);
+    gates::finish(rows.documents, {}, options.options);
+  }
   const auto position_T = whole_numbers(position, at::kCPU);
   rows.position_T = position_T.to(device);
-  gates::finish(rows.documents, are_prompts ? options.scopes : std::set<std::string>{},
-                options.options);
   if (!options.inverse_frequency.defined()) return;
   // On the host for every device: a GPU's fp32 sine differs in its last bit, an fp64 run in 1e-9.
   const auto rotary = ops::rotary_table(position_T, options.inverse_frequency,

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -18,7 +19,14 @@ struct PackedRow;
 
 namespace dfmoa::model {
 
-/// A row of zero tokens is legal: an empty slot of a step.
+/// A row that stands once per expert, copy after copy, in a model that mixes their logits.
+struct ExpertCopies {
+  gates::Documents documents;  ///< of the first copy: what routers read
+  at::Tensor gate_TE;          ///< 1 for the expert of each token's copy, else 0
+};
+
+/// A row of zero tokens is legal: an empty slot of a step. With copies, T counts the tokens of all,
+/// while rows that bear loss are told of the first: those of the mixed hidden stream.
 struct PackedRows {
   at::Tensor token_T;     ///< int64
   at::Tensor position_T;  ///< int64, restarts with every document
@@ -26,7 +34,12 @@ struct PackedRows {
   at::Tensor target_X;    ///< int64: their targets
   gates::Documents documents;
   ops::RotaryTable rotary;  ///< undefined where positions are learned
+  std::optional<ExpertCopies> copies;
 
+  /// Every document once.
+  [[nodiscard]] const gates::Documents& read_by_routers() const {
+    return copies ? copies->documents : documents;
+  }
   [[nodiscard]] std::int64_t tokens() const { return token_T.size(0); }
   [[nodiscard]] std::int64_t loss_tokens() const { return loss_row_X.size(0); }
 };
@@ -36,6 +49,7 @@ struct PackOptions {
   at::Tensor inverse_frequency;  ///< on the host; undefined where positions are learned
   at::TensorOptions options;     ///< compute type and device
   std::set<std::string> scopes;  ///< of the gates per document that will read the rows
+  std::int64_t copies = 0;       ///< experts whose logits are mixed; 0: none are
 };
 
 /// Throws ContentError "file:line: ..." for a document in which a gate per document has no token to

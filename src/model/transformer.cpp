@@ -6,6 +6,7 @@
 #include "src/base/text.h"
 #include "src/model/adapt.h"
 #include "src/model/family_ops.h"
+#include "src/model/logit_mixture.h"
 #include "src/ops/linear_cross_entropy.h"
 
 namespace dfmoa::model {
@@ -25,12 +26,13 @@ void Transformer::adapt(const AdapterPlan& plan, std::uint64_t seed) {
     for (const auto& router : adapted[layer].routers) {
       if (router.config.is_per_document()) scopes_.insert(router.config.scope);
     }
+    copies_ = std::max(copies_, adapted[layer].copies);
     blocks_[layer].adapt(std::move(adapted[layer]), seed, base_->embedding_VD.options());
   }
 }
 
 PackOptions Transformer::pack_options() const {
-  return {base_->inverse_frequency, base_->embedding_VD.options(), scopes_};
+  return {base_->inverse_frequency, base_->embedding_VD.options(), scopes_, copies_};
 }
 
 void Transformer::check(const data::PackedRow& row) const {
@@ -77,22 +79,31 @@ at::Tensor Transformer::embed(const PackedRows& rows) const {
   return x_TD + base_->position_PD.index_select(0, rows.position_T);
 }
 
+at::Tensor Transformer::mix(const at::Tensor& x_TD, const at::Tensor& gate_TE) const {
+  return mixes_logits() ? mix_normed(*base_, x_TD, gate_TE) : x_TD;
+}
+
+at::Tensor Transformer::normed(const at::Tensor& x_XD) const {
+  if (mixes_logits()) return x_XD;
+  return norm(base_->architecture, x_XD, base_->final_norm_D, base_->final_norm_bias_D);
+}
+
 HeadResult Transformer::head(const at::Tensor& x_TD, const PackedRows& rows, double inverse_n_loss,
                              bool want_gradient) const {
   const at::NoGradGuard no_grad;
-  const auto& architecture = base_->architecture;
   const auto x_XD = x_TD.index_select(0, rows.loss_row_X);
-  const auto normed_XD = norm(architecture, x_XD, base_->final_norm_D, base_->final_norm_bias_D);
-  auto loss = ops::linear_cross_entropy(normed_XD, base_->head_VD, rows.target_X, inverse_n_loss,
+  auto loss = ops::linear_cross_entropy(normed(x_XD), base_->head_VD, rows.target_X, inverse_n_loss,
                                         want_gradient);
   HeadResult result;
   result.nll_X = loss.nll_X;
   result.best_X = loss.best_X;
   result.ce_sum = loss.nll_X.sum();
   if (want_gradient) {
+    const auto dx_XD =
+        mixes_logits() ? loss.dx_XD
+                       : norm_backward(base_->architecture, loss.dx_XD, x_XD, base_->final_norm_D);
     result.dx_TD = at::zeros_like(x_TD);
-    result.dx_TD.index_copy_(0, rows.loss_row_X,
-                             norm_backward(architecture, loss.dx_XD, x_XD, base_->final_norm_D));
+    result.dx_TD.index_copy_(0, rows.loss_row_X, dx_XD);
   }
   return result;
 }
@@ -101,8 +112,14 @@ at::Tensor Transformer::hidden(const PackedRows& rows, DecodeCache* cache, GateS
   const at::NoGradGuard no_grad;
   auto x_TD = embed(rows);
   const auto* gates = gates_.kind == gates::Override::Kind::soft ? nullptr : &gates_;
-  for (const auto& block : blocks_) x_TD = block.forward(x_TD, {rows, {}, cache, sink, gates}).y_TD;
-  return x_TD;
+  if (mixes_logits() && cache != nullptr) cache->hold(copies_);
+  at::Tensor mix_TE;
+  for (const auto& block : blocks_) {
+    auto out = block.forward(x_TD, {rows, {}, cache, sink, gates});
+    x_TD = out.y_TD;
+    if (out.mix_TE.defined()) mix_TE = out.mix_TE;
+  }
+  return mix(x_TD, mix_TE);
 }
 
 void Transformer::override_gates(gates::Override gates) {
@@ -122,9 +139,7 @@ void Transformer::override_gates(gates::Override gates) {
 
 at::Tensor Transformer::logits(const at::Tensor& x_TD, const at::Tensor& row_X) const {
   const at::NoGradGuard no_grad;
-  const auto x_XD = x_TD.index_select(0, row_X);
-  return at::mm(norm(base_->architecture, x_XD, base_->final_norm_D, base_->final_norm_bias_D),
-                base_->head_VD.t());
+  return at::mm(normed(x_TD.index_select(0, row_X)), base_->head_VD.t());
 }
 
 std::int64_t Transformer::lowest_adapted() const {

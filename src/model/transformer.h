@@ -38,7 +38,8 @@ class Transformer {
 
   /// Installs adapters as planned, initialised from `seed`.
   /// Throws UsageError for a site or layer that matches nothing, an unknown router or rank gate,
-  /// two adapters on one linear, or gates that do not fit their experts.
+  /// two adapters on one linear, gates that do not fit their experts, or another router beside one
+  /// that mixes logits.
   void adapt(const AdapterPlan& plan, std::uint64_t seed);
 
   /// Throws ContentError "file:line: ..." for a document longer than the model's positions, with a
@@ -54,7 +55,11 @@ class Transformer {
   [[nodiscard]] at::Tensor embed(const PackedRows& rows) const;
   [[nodiscard]] std::vector<Block>& blocks() { return blocks_; }
   [[nodiscard]] const std::vector<Block>& blocks() const { return blocks_; }
-  /// Final norm, vocabulary head and cross-entropy on the loss-bearing rows only, in chunks.
+  /// The stream that head and logits read, from what left the top block: itself, or, in a model
+  /// that mixes logits, the copies' final-normed streams mixed by `gate_TE`.
+  [[nodiscard]] at::Tensor mix(const at::Tensor& x_TD, const at::Tensor& gate_TE) const;
+  /// Final norm (of a stream that is not mixed), vocabulary head and cross-entropy on the
+  /// loss-bearing rows only, in chunks.
   [[nodiscard]] HeadResult head(const at::Tensor& x_TD, const PackedRows& rows,
                                 double inverse_n_loss, bool want_gradient) const;
 
@@ -70,7 +75,10 @@ class Transformer {
     return scopes_.size() > (scopes_.contains("first_token") ? 1U : 0U);
   }
 
-  /// All blocks without gradients.
+  /// Whether experts are passes of their own (RouterConfig::mix).
+  [[nodiscard]] bool mixes_logits() const { return copies_ > 0; }
+
+  /// All blocks without gradients, mixed.
   [[nodiscard]] at::Tensor hidden(const PackedRows& rows, DecodeCache* cache = nullptr,
                                   GateSink* sink = nullptr) const;
   /// Logits (X, V) of the given rows of the hidden stream.
@@ -84,12 +92,14 @@ class Transformer {
 
  private:
   [[nodiscard]] PackOptions pack_options() const;
+  [[nodiscard]] at::Tensor normed(const at::Tensor& x_XD) const;
   void check(const data::PackedRow& row) const;
 
   std::shared_ptr<const BaseModel> base_;
   std::vector<Block> blocks_;
   gates::Override gates_;
   std::set<std::string> scopes_;  // of all gates per document
+  std::int64_t copies_ = 0;       // experts whose logits are mixed
 };
 
 }  // namespace dfmoa::model

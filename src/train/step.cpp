@@ -3,6 +3,7 @@
 #include "distributed/gradient_reduction.h"
 #include "src/base/error.h"
 #include "src/base/text.h"
+#include "src/model/logit_mixture.h"
 
 namespace dfmoa::train {
 namespace {
@@ -55,6 +56,7 @@ class Step::Walk {
       auto out = block.forward(above ? inputs_.back() : x_TD, {rows_, key_});
       if (statistics != nullptr) statistics->of(block).add_(out.statistics_U.detach());
       x_TD = out.y_TD.detach();
+      if (out.mix_TE.defined()) mix_TE_ = out.mix_TE.detach();
       if (above && keep_) outputs_.push_back(std::move(out));
     }
     if (for_backward) top_TD_ = x_TD;
@@ -63,8 +65,12 @@ class Step::Walk {
   /// Returns the CE sum. `reduce(layer)` is called after a block's gradients are complete.
   template <class Reduce>
   at::Tensor backward(double inverse_n_loss, const BlockVector& kappa, Reduce&& reduce) {
-    auto head = model_.head(top_TD_, rows_, inverse_n_loss, /*want_gradient=*/true);
+    const auto mixed_TD = model_.mix(top_TD_, mix_TE_);
+    auto head = model_.head(mixed_TD, rows_, inverse_n_loss, /*want_gradient=*/true);
     auto dy_TD = head.dx_TD;
+    if (model_.mixes_logits()) {
+      std::tie(dy_TD, dmix_TE_) = mix_normed_backward(model_.base(), dy_TD, top_TD_, mix_TE_);
+    }
     const auto lowest = model_.lowest_adapted();
     for (auto layer = static_cast<std::int64_t>(model_.blocks().size()) - 1; layer >= lowest;
          --layer) {
@@ -98,6 +104,10 @@ class Step::Walk {
       roots.push_back(out.statistics_U);
       seeds.push_back(kappa_U);
     }
+    if (out.mix_TE.defined()) {  // what mixed the logits comes from this block's router
+      roots.push_back(out.mix_TE);
+      seeds.push_back(dmix_TE_);
+    }
     std::vector<at::Tensor> wanted;
     if (x_TD.requires_grad()) wanted.push_back(x_TD);
     const auto& leaves = block.parameters().leaves();
@@ -120,6 +130,8 @@ class Step::Walk {
   std::vector<at::Tensor> inputs_;
   std::vector<model::BlockOutput> outputs_;
   at::Tensor top_TD_;
+  at::Tensor mix_TE_;  // gates of the experts' logits, and their gradient
+  at::Tensor dmix_TE_;
 };
 
 Step::Step(model::Transformer& model, std::vector<BlockEntropy>& entropy, comm::Communicator& comm,

@@ -98,8 +98,9 @@ METHODS = {
     "Gate-Conditioned LoRA": (
         mixture(kind="topk", top_k=2, scope="span", entropy="fixed"), "adapter.mix.rank"),
     "Gate-Conditioned LoRA literal": (
-        {**mixture(kind="topk_literal", top_k=2, scope="first_token", init="uniform",
-                   entropy="fixed", entropy_of="unit"), **LITERAL}, "adapter.mix.rank"),
+        {**mixture(kind="topk_literal", mix="logits", top_k=2, scope="first_token",
+                   init="uniform", entropy="fixed", entropy_of="unit"), **LITERAL},
+        "adapter.mix.rank"),
     "top-2 on the MLP, LoRA on attention (MixLoRA)": (
         {**mixture(kind="topk", top_k=2, entropy="none", balance="switch", balance_weight=0.06),
          "adapter.mix.sites": "gate, up, down", "adapter.attention.sites": "q, k, v, o",

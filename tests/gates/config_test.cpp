@@ -32,6 +32,8 @@ TEST(RouterConfig, every_field_is_reachable_by_its_name) {
   assign_router(config, "entropy_of", "unit");
   assign_router(config, "confidence", "dual");
   assign_router(config, "confidence_target", "0.7");
+  assign_router(config, "mix", "logits");
+  EXPECT_TRUE(config.mixes_logits());
   EXPECT_EQ(config.network + config.over + config.entropy_of + config.confidence,
             "mlpadaptersunitdual");
   EXPECT_EQ(config.threshold_max, 0.25);
@@ -49,11 +51,11 @@ TEST(RouterConfig, every_field_is_reachable_by_its_name) {
 
 TEST(RouterConfig, impossible_values_are_refused_by_the_field) {
   const std::vector<std::pair<std::string, std::string>> refused{
-      {"kind", "hash"},        {"top_k", "0"},          {"temperature", "0"},
-      {"scope", "sequence"},   {"input", "per_layer"},  {"init", "ones"},
-      {"init_scale", "-1"},    {"learning_rate", "-2"}, {"entropy", "yes"},
-      {"entropy_weight", "0"}, {"entropy_target", "2"}, {"balance", "cv3"},
-      {"balance_weight", "-1"}};
+      {"kind", "hash"},         {"top_k", "0"},          {"temperature", "0"},
+      {"scope", "sequence"},    {"input", "per_layer"},  {"init", "ones"},
+      {"init_scale", "-1"},     {"learning_rate", "-2"}, {"entropy", "yes"},
+      {"entropy_weight", "0"},  {"entropy_target", "2"}, {"balance", "cv3"},
+      {"balance_weight", "-1"}, {"mix", "losses"}};
   for (const auto& [key, value] : refused) {
     RouterConfig config;
     const auto sentence =
@@ -107,6 +109,12 @@ TEST(RouterConfig, terms_and_gates_that_do_not_go_together_are_refused) {
   config.over = "adapters";
   sentence = tests::refusal<base::UsageError>([&] { config.validate("main", 4); });
   EXPECT_TRUE(tests::contains(sentence, "expected input = per_block")) << sentence;
+  config = {};
+  config.mix = "logits";
+  sentence = tests::refusal<base::UsageError>([&] { config.validate("main", 4); });
+  EXPECT_TRUE(tests::contains(sentence, "it has scope token, input per_block")) << sentence;
+  config.scope = "span";
+  EXPECT_NO_THROW(config.validate("main", 4));
 }
 
 TEST(RouterConfig, more_selected_than_there_are_is_refused) {

@@ -156,6 +156,30 @@ TEST(EntropyWeightFixed, of_units_is_the_sum_over_routers_of_their_mean_entropy)
   EXPECT_DOUBLE_EQ(weight.value(kUneven), -1e-2 * 0.525);
 }
 
+/// H(w) of selected gates has no gradient: the term would do nothing.
+TEST(EntropyWeightFixed, of_units_is_of_the_distribution_that_gates_are_selected_from) {
+  auto config = entropy_config("fixed");
+  config.entropy_of = "unit";
+  for (const std::string kind : {"topk", "topk_literal", "threshold"}) {
+    config.kind = kind;
+    const auto logit_UE = tests::normal_leaf({5, 4}, 1);
+    const auto threshold_U1 = kind == "threshold" ? at::zeros({5, 1}, at::kDouble) : at::Tensor();
+    const auto statistics = statistics_of(config, select(config, logit_UE, threshold_U1));
+    const std::span<const double> s(statistics.const_data_ptr<double>(),
+                                    static_cast<std::size_t>(statistics.numel()));
+    const EntropyWeight weight(config, 4);
+    const auto p_UE = at::softmax(logit_UE, 1);
+    const auto entropy = -(p_UE * p_UE.log()).sum(1).mean();
+    EXPECT_NEAR(weight.value(s), -1e-2 * entropy.item<double>(), 1e-15) << kind;
+    const auto grad =
+        tests::gradients({statistics}, {tests::reals(weight.gradient(s))}, {logit_UE})[0];
+    const auto expected =
+        tests::gradients({entropy}, {at::full({}, -1e-2, at::kDouble)}, {logit_UE});
+    EXPECT_LT(tests::distance(grad, expected[0]), 1e-15) << kind;
+    EXPECT_GT(grad.abs().max().item<double>(), 1e-5) << kind;
+  }
+}
+
 TEST(EntropyWeightConfidence, holds_the_entropy_of_a_unit_below_its_target) {
   auto config = entropy_config("none");
   config.confidence = "dual";

@@ -24,7 +24,9 @@ TEST(LiteralForms, every_literal_system_says_what_it_is_and_what_was_repaired) {
        {"router.main: the gate of a document is read from its first token",
         "router.main: the entropy weight is trained on the loss itself", "rank.gate: gates are",
         "adapter.mix: the scale is alpha / rank", "router.block: the threshold has no gradient",
-        "router.main: the balance term counts", "repaired: heads are concatenated"}) {
+        "router.main: the balance term counts", "router.main: top-k weights are not renormalised",
+        "router.main: every expert is a whole pass of the model",
+        "repaired: heads are concatenated"}) {
     EXPECT_NE(all.find(part), std::string::npos) << part << "\n" << all;
   }
 }

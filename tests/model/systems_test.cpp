@@ -135,6 +135,16 @@ TEST_P(Corrected, on_gpt2_it_starts_as_its_base_and_is_causal) {
   expect_causal(GetParam(), base);
 }
 
+TEST(Literal, logits_mixed_by_the_first_token_are_causal) {
+  for (const auto& system : tests::literal_systems()) {
+    if (system.name != "gate_conditioned_literal") continue;
+    expect_causal(system, tiny_base({}, at::kDouble));
+    expect_causal(system, gpt2_base(9));
+    return;
+  }
+  FAIL() << "there is no such system";
+}
+
 class AnySystem : public testing::TestWithParam<System> {};
 
 /// Three sequences; later passes feed them unequally.
@@ -187,8 +197,8 @@ TEST_P(AnySystem, gradients_are_the_slopes_of_its_block) {
   auto& block = model.blocks()[1];
   const auto rows = model.pack(prompted_row({6, 5}));
   const StepKey key{5, 3, RankPhase::noisy, RankPhase::noisy};
-  const auto x_TD = tests::normal_leaf({11, 16}, 40);
-  const auto dy_TD = tests::normal({11, 16}, 41);
+  const auto x_TD = tests::normal_leaf({rows.tokens(), 16}, 40);
+  const auto dy_TD = tests::normal({rows.tokens(), 16}, 41);
   const gates::StatisticsLayout first = block.adapters().routers.empty()
                                             ? gates::StatisticsLayout{}
                                             : block.adapters().routers[0].layout();

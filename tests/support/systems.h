@@ -119,6 +119,12 @@ inline std::vector<System> literal_systems() {
   all.back().plan.routers["main"].scope = "first_token";
   all.back().plan.routers["main"].entropy = "fixed";
   all.back().plan.routers["main"].entropy_of = "unit";
+  all.push_back({"gate_conditioned_literal", experts_behind("topk_literal"), true});
+  all.back().plan.adapters["mix"].scale = "literal";
+  all.back().plan.routers["main"].mix = "logits";
+  all.back().plan.routers["main"].scope = "first_token";
+  all.back().plan.routers["main"].entropy = "fixed";
+  all.back().plan.routers["main"].entropy_of = "unit";
   all.push_back({"dfa_literal", attention_gates("softmax", "literal"), true});
   all.back().plan.dfa.attention = "literal";
   all.back().plan.rank_gates["dimensions"].strength = 1e-4;

@@ -222,6 +222,56 @@ TEST_F(StepTest, a_micro_batch_without_tokens_changes_no_bit) {
   }
 }
 
+/// Logits mixed by one router: three numbers of every tensor, its router's through the mixture and
+/// through the balance term, which counts documents once.
+TEST_F(StepTest, gradients_of_mixed_logits_are_the_slopes_of_the_whole_loss) {
+  auto plan = model::tiny_plan("first_token");
+  auto& router = plan.routers["main"];
+  router.mix = "logits";
+  router.kind = "topk_literal";
+  router.entropy = "fixed";
+  router.entropy_of = "unit";
+  router.entropy_weight = 0.5;
+  model::Transformer mixed(base_);
+  mixed.adapt(plan, 3);
+  model::stir(mixed);
+  const auto all = rows(2);
+  const auto entropy_of_model = make_entropy(mixed);
+  const auto run = [&](bool keep) {
+    auto entropy = entropy_of_model;
+    const auto comm = comm::make_single();
+    return Step(mixed, entropy, *comm, {keep, false}).run(all, kKey, {});
+  };
+  const auto loss = [&] {
+    const auto result = run(true);
+    return result.ce_sum.item<double>() / result.n_loss + result.balance;
+  };
+  const auto units = mixed.blocks()[0].adapters().routers[0].layout().units();
+  EXPECT_EQ(run(false).statistics[0][static_cast<std::size_t>(units)], 2.0);
+  const auto gradients = gradients_of(mixed);
+  std::size_t tensor = 0;
+  for (const auto& block : mixed.blocks()) {
+    for (const auto& spec : block.parameters().specs()) {
+      const auto gradient = gradients[tensor++].reshape({-1});
+      const auto flat = block.parameters().leaf(spec.name).detach().view({-1});
+      EXPECT_GT(gradient.abs().max().item<double>(), 1e-6) << block.layer() << spec.name;
+      for (const auto at_place : {std::int64_t{0}, flat.numel() / 2, flat.numel() - 1}) {
+        const auto place = flat[at_place];
+        const double kept = place.item<double>();
+        const auto moved = [&](double by) {
+          place.fill_(kept + by);
+          const double value = loss();
+          place.fill_(kept);
+          return value;
+        };
+        const double slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+        EXPECT_NEAR(gradient[at_place].item<double>(), slope, 1e-6 * std::max(1.0, std::abs(slope)))
+            << block.layer() << spec.name << " " << at_place;
+      }
+    }
+  }
+}
+
 TEST_F(StepTest, issues_exactly_C0_to_C2) {
   auto mixed = model("softmax");
   auto entropy = make_entropy(mixed);
