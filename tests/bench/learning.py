@@ -4,7 +4,8 @@
     tests/bench/learning.py DFMOA FOLDER --out runs/learning [--seeds 3] [--jobs 2] [--only NAME...]
 
 FOLDER holds model/ (a small pre-trained LLaMA), train_seed0.jsonl ... (one order of the data per
-seed, taken as it stands) and eval.jsonl; lines name a "task". Every method runs the same grid of
+seed, taken as it stands; more seeds than orders take them again with another initialisation) and
+eval.jsonl; lines name a "task". Every method runs the same grid of
 (scale, learning rate) on every seed; the table shows each method at the point of the grid with the
 lowest mean cross-entropy, and its difference on the same seeds to the better of LoRA and rsLoRA,
 which are one method on two parts of the grid. Results are kept in
@@ -172,7 +173,9 @@ class Bench:
     def run(self, name, keys, alpha, rate, seed):
         folder = self.out / f"{re.sub(r'[^a-z0-9]+', '_', name.lower())}_{alpha}_{rate}_{seed}"
         shutil.rmtree(folder, ignore_errors=True)
-        point = {"data.train": self.folder / f"train_seed{seed}.jsonl", "data.span": "^<bos>(.)",
+        orders = len(list(self.folder.glob("train_seed*.jsonl")))
+        point = {"data.train": self.folder / f"train_seed{seed % orders}.jsonl",
+                 "data.span": "^<bos>(.)", "train.seed": 1 + seed // orders,
                  "train.learning_rate": rate}
         for key in keys:
             if key.endswith(".sites"):
