@@ -26,7 +26,7 @@ void copy_for_experts(PackedRows& rows, std::vector<std::int64_t>& position,
   const auto gate_EE = at::eye(copies, options.options);
   auto gate_TE = gate_EE.unsqueeze(1).expand({-1, tokens, -1}).reshape({copies * tokens, copies});
   rows.copies = ExpertCopies{documents, std::move(gate_TE)};
-  rows.token_T = rows.token_T.repeat({copies});
+  rows.token_T = rows.token_T.unsqueeze(0).expand({copies, -1}).reshape({copies * tokens});
   repeat(position, copies, 0);
   repeat(documents.id, copies, 0);
   documents.begin.pop_back();

@@ -250,6 +250,20 @@ TEST_P(LogitMixture, a_batch_generates_what_whole_forwards_of_each_sequence_choo
   }
 }
 
+TEST_P(LogitMixture, a_finished_sequence_frees_the_keys_of_all_its_copies) {
+  const auto mixture = model(logit_plan());
+  DecodeCache cache(2, 2);
+  (void)mixture.hidden(mixture.pack_sequences({{65, 3, 99}, {7, 8}}, {0, 0}), &cache);
+  cache.release(1);
+  for (const auto& layer : cache.layers) {
+    ASSERT_EQ(layer.size(), 2U * kExperts);
+    for (std::size_t e = 0; e < kExperts; ++e) {
+      EXPECT_EQ(layer[2 * e].length, 3);
+      EXPECT_FALSE(layer[2 * e + 1].k_LKC.defined()) << e;
+    }
+  }
+}
+
 TEST_P(LogitMixture, refuses_what_has_no_one_gate_for_a_document) {
   const auto refusal = [&](const AdapterPlan& plan) {
     return formats::sentence_of<base::UsageError>([&] { (void)model(plan); });

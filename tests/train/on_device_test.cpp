@@ -78,6 +78,20 @@ TEST_F(OnDeviceTest, a_gpt2_trains_as_on_the_cpu) {
   }
 }
 
+/// A row stands once per expert; the gates of its documents mix the copies above the top block.
+TEST_F(OnDeviceTest, mixed_logits_train_as_on_the_cpu) {
+  auto run = config();
+  run.set("router.main.mix", "logits");
+  run.set("router.main.kind", "topk_literal");
+  run.set("router.main.scope", "first_token");
+  const auto there = train_alone(run, into("there"), pretend::device());
+  const auto here = train_alone(run, into("here"));
+  EXPECT_LE(distance(*there.model, *here.model), kTolerance);
+  for (const auto& [step, ce] : figures("here", "train/ce")) {
+    EXPECT_NEAR(figures("there", "train/ce").at(step), ce, kTolerance * ce) << step;
+  }
+}
+
 /// Reads of what decides which directions stay: gate, probability, |A|, and |B| of every site.
 std::int64_t reads_of_a_cut(const model::Transformer& model) {
   std::int64_t reads = 0;
