@@ -13,9 +13,8 @@
 namespace dfmoa::gates {
 
 /// dual     a constraint H_bal >= c log E: lambda = exp(rho) rises while it is violated.
-/// fixed    lambda constant, on H_bal or on the mean of the units' entropies H(p), before
-/// selection. literal  lambda = max(theta, 0) trained by the adapters' optimiser on CE - lambda *
-/// mean H(w).
+/// fixed    lambda constant, on H_bal or on the units' mean entropy, of p before a selection.
+/// literal  lambda = max(theta, 0) trained by the adapters' optimiser on CE - lambda * mean H(w).
 ///
 /// A second dual, `confidence`, may hold the mean entropy of a unit's gate below c2 log E.
 class EntropyWeight {

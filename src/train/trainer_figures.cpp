@@ -34,19 +34,20 @@ void Trainer::add_router_figures(const StepResult& result, Figures& all) const {
       const auto load =
           gates::load_figures(std::span(result.statistics[layer]).subspan(at, size), layout);
       const auto name = base::text(layer, "/", block.routers[r].name);
+      at += size;
+      all["entropy_weight/" + name] = entropy_[layer][r].lambda();
+      if (block.routers[r].config.confidence == "dual") {
+        all["confidence_weight/" + name] = entropy_[layer][r].confidence_lambda();
+      }
       if (block.routers[r].of_heads) {
         all["head_gate/" + name + "/entropy"] = load.entropy;
-        all["entropy_weight/" + name] = entropy_[layer][r].lambda();
-        at += size;
         continue;
       }
       all["router/" + name + "/load_cv"] = load.load_cv;
       all["router/" + name + "/dead_fraction"] = load.dead_fraction;
       all["router/" + name + "/entropy"] = load.entropy;
-      all["entropy_weight/" + name] = entropy_[layer][r].lambda();
       cv += load.load_cv;
       routers += 1;
-      at += size;
     }
   }
   if (routers > 0) all["router/mean_load_cv"] = cv / routers;

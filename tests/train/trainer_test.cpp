@@ -163,6 +163,19 @@ TEST_F(TrainerTest, a_long_gradient_is_shortened_to_the_length_of_clip) {
   EXPECT_NEAR(moved("1000"), whole, 1e-14) << "a shorter one is left alone";
 }
 
+TEST_F(TrainerTest, the_weights_of_both_duals_are_figures_of_a_step) {
+  (void)train_alone(with({{"train.steps", "2"}}, config()), into("one"));
+  EXPECT_EQ(figures("one", "entropy_weight/0/main").size(), 2U);
+  EXPECT_TRUE(figures("one", "confidence_weight/0/main").empty());
+  // Undecided gates have an entropy of log E: above any target, so that the weight rises.
+  (void)train_alone(with({{"train.steps", "2"}, {"router.main.confidence", "dual"}}, config()),
+                    into("both"));
+  const auto weights = figures("both", "confidence_weight/0/main");
+  ASSERT_EQ(weights.size(), 2U);
+  EXPECT_GT(weights.at(1), 0);
+  EXPECT_GT(weights.at(2), weights.at(1));
+}
+
 TEST_F(TrainerTest, a_stop_before_the_first_step_of_a_start_is_an_error) {
   const std::atomic<bool> stop = true;
   for (const int processes : {1, 3}) {
