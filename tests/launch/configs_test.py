@@ -37,8 +37,9 @@ class Configurations(CliTest):
         """Options that put a configuration on the tiny world."""
         text = (self.world.root / f"{name}.ini").read_text(encoding="utf-8")
         is_gpt2 = "gpt2_small" in text
+        reads_text = "train = data/text.jsonl" in text
         keys = {**SMALL, "model.path": "gpt2" if is_gpt2 else "base",
-                "data.train": "text.jsonl" if is_gpt2 else "instructions.jsonl"}
+                "data.train": "text.jsonl" if reads_text else "instructions.jsonl"}
         for line in text.splitlines():
             if line.startswith("[rank.") and f"{line}\nkind = literal" not in text:
                 keys[f"{line[1:-1]}.budget"] = 40
