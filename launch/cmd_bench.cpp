@@ -52,8 +52,8 @@ void print_table(const bench::Limits& limits, const std::vector<Bar>& bars) {
   std::cout << "memory " << limits.copy_bytes_per_s / 1e9 << " GB/s read and written, product "
             << limits.mm_flops_per_s / 1e9 << " GFLOP/s\n";
   for (const auto& bar : bars) {
-    std::cout << std::left << std::setw(14) << bar.id << std::setw(12)
-              << base::text(std::setprecision(4), bar.value) << std::setw(7) << bar.unit;
+    std::cout << std::left << std::setw(37) << bar.id << ' ' << std::setw(12)
+              << base::text(std::setprecision(4), bar.value) << std::setw(8) << bar.unit << ' ';
     if (bar.extra_bytes > 0) std::cout << (bar.extra_bytes >> 20) << " MiB more; ";
     if (bar.bar) std::cout << "bar " << *bar.bar << "; ";
     std::cout << bar.what << "\n";
