@@ -18,20 +18,20 @@ std::string listing_hash(const base::StateTree& tree) {
   return hash.hex();
 }
 
-void check_entry(const base::StateEntry& entry) {
+void check_entry(const base::StateEntry& entry, int process, int num_processes) {
   const auto refuse = [&](const auto&... words) {
     throw base::ContentError(base::text("saving state ", entry.name, ": ", words...));
   };
-  if (entry.owner != 0) {
-    refuse("its owner is process ", entry.owner, ", expected process 0, which writes everything");
+  if (entry.owner < 0 || entry.owner >= num_processes) {
+    refuse("its owner is process ", entry.owner, ", expected one of 0 to ", num_processes - 1);
   }
   if (entry.shape.empty()) refuse("its shape is (), expected a value or the shape (1)");
   for (const auto extent : entry.shape) {
     if (extent < 0) refuse("its shape is ", base::shape_text(entry.shape));
   }
-  if (entry.data == nullptr && entry.bytes() != 0) {
-    refuse("it has no data, its shape ", base::shape_text(entry.shape), " asks for ", entry.bytes(),
-           " bytes");
+  if (entry.owner == process && entry.data == nullptr && entry.bytes() != 0) {
+    refuse("process ", process, " owns it and has no data, its shape ",
+           base::shape_text(entry.shape), " asks for ", entry.bytes(), " bytes");
   }
 }
 
@@ -62,8 +62,8 @@ void check_values(const base::StateTree& tree) {
 
 }  // namespace
 
-void check_storable(const base::StateTree& tree) {
-  for (const auto& [name, entry] : tree.entries()) check_entry(entry);
+void check_storable(const base::StateTree& tree, int process, int num_processes) {
+  for (const auto& [name, entry] : tree.entries()) check_entry(entry, process, num_processes);
   check_groups(tree);
   check_values(tree);
 }
@@ -71,7 +71,7 @@ void check_storable(const base::StateTree& tree) {
 void check_cover(const base::StateTree& tree, comm::Communicator& comm) {
   std::string refusal;
   try {
-    check_storable(tree);
+    check_storable(tree, comm.process(), comm.num_processes());
   } catch (const base::ContentError& error) {
     refusal = error.what();
   }
@@ -80,8 +80,9 @@ void check_cover(const base::StateTree& tree, comm::Communicator& comm) {
   comm.broadcast(first.data(), static_cast<std::int64_t>(first.size()), base::DType::u8, 0,
                  "checkpoint listing");
   if (refusal.empty() && own != first) {
-    refusal = base::text("saving: process ", comm.process(), " lists ", tree.entries().size(),
-                         " arrays that differ from those of process 0 in name, type or shape");
+    refusal =
+        base::text("saving: process ", comm.process(), " lists ", tree.entries().size(),
+                   " arrays that differ from those of process 0 in name, type, shape or owner");
   }
   if (comm.agree(refusal.empty(), "checkpoint cover")) return;
   if (refusal.empty()) refusal = "saving: another process refused its state";

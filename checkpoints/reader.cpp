@@ -119,7 +119,9 @@ void Checkpoint::load(const base::StateTree& into) const {
     throw base::ContentError(base::text(folder_.string(), ": dataset ", name, ", ", words_of(info),
                                         ", has no place in this run"));
   }
-  for (const auto& [name, entry] : into.entries()) read(name, entry.data);
+  for (const auto& [name, entry] : into.entries()) {
+    if (entry.data != nullptr || entry.bytes() == 0) read(name, entry.data);
+  }
 }
 
 void Checkpoint::read(const std::string& name, void* data) const {

@@ -30,9 +30,11 @@ class Checkpoint {
   [[nodiscard]] const std::map<std::string, DatasetInfo>& datasets() const { return datasets_; }
   [[nodiscard]] const std::map<std::string, base::StateValue>& values() const { return values_; }
 
-  /// Fills every entry of `into`. Nothing is written before all names, types and shapes agree;
-  /// names below ext/ need not be asked for. Throws ContentError naming a dataset that is missing,
-  /// not expected, of another type or shape, or whose values differ from its checksum.
+  /// Fills every entry of `into` that has a place for its bytes; one whose data is null, because
+  /// another process holds it, is compared but not read. Nothing is written before all names, types
+  /// and shapes agree; names below ext/ need not be asked for. Throws ContentError naming a dataset
+  /// that is missing, not expected, of another type or shape, or whose values differ from its
+  /// checksum.
   void load(const base::StateTree& into) const;
 
   /// One dataset; `data` holds as many bytes as datasets() says. Throws as load does.

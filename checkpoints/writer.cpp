@@ -5,10 +5,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <exception>
+#include <map>
+#include <optional>
 #include <system_error>
 
 #include "checkpoints/cover.h"
 #include "checkpoints/manifest.h"
+#include "checkpoints/stream.h"
 #include "src/base/error.h"
 #include "src/base/file.h"
 #include "src/base/text.h"
@@ -24,30 +27,6 @@ void create_folders(const fs::path& path) {
   if (error) {
     throw base::MachineError(base::text("creating ", path.string(), ": ", error.message()));
   }
-}
-
-/// The file with every dataset and value; what the manifest must say about it.
-Manifest write_data(const fs::path& folder, const base::StateTree& tree, std::int64_t step) {
-  Manifest manifest;
-  manifest.step = step;
-  const auto path = folder / kDataName;
-  auto file = h5::File::create(path);
-  file.write_value(kFormatValue, format_version());
-  file.write_value(kStepValue, step);
-  for (const auto& [name, value] : tree.values()) file.write_value(name, value);
-  for (const auto& [name, entry] : tree.entries()) {
-    auto& record = manifest.datasets[name];
-    record.info = {entry.dtype, entry.shape};
-    record.hash = dataset_hash(name, record.info, entry.data);
-    for (const auto& extent : file.write_dataset(name, record.info, entry.data)) {
-      record.stored.push_back({extent, {}});
-    }
-  }
-  file.close();
-  base::sync_path(path);
-  base::sync_path(folder);
-  manifest.files[kDataName] = record_file(path, manifest.datasets);
-  return manifest;
 }
 
 void rename_folder(const fs::path& from, const fs::path& to) {
@@ -70,18 +49,38 @@ void put_in_place(const fs::path& temporary, const fs::path& folder) {
 
 class Save {
  public:
-  Save(const fs::path& checkpoints_folder, const base::StateTree& tree, std::int64_t step)
+  Save(const fs::path& checkpoints_folder, std::int64_t step)
       : parent_(checkpoints_folder),
         folder_(checkpoints_folder / folder_name(step)),
-        temporary_(folder_.string() + ".tmp"),
-        tree_(tree),
-        step_(step) {}
+        temporary_(folder_.string() + ".tmp") {
+    manifest_.step = step;
+  }
 
-  void write() {
+  void open(const std::map<std::string, base::StateValue>& values) {
     create_folders(parent_);
     remove_leftovers(parent_);
     create_folders(temporary_);
-    manifest_ = write_data(temporary_, tree_, step_);
+    file_ = h5::File::create(temporary_ / kDataName);
+    file_->write_value(kFormatValue, format_version());
+    file_->write_value(kStepValue, manifest_.step);
+    for (const auto& [name, value] : values) file_->write_value(name, value);
+  }
+
+  void add(const base::StateEntry& entry) {
+    auto& record = manifest_.datasets[entry.name];
+    record.info = {entry.dtype, entry.shape};
+    record.hash = dataset_hash(entry.name, record.info, entry.data);
+    for (const auto& extent : file_->write_dataset(entry.name, record.info, entry.data)) {
+      record.stored.push_back({extent, {}});
+    }
+  }
+
+  void close() {
+    const auto path = temporary_ / kDataName;
+    file_->close();
+    base::sync_path(path);
+    base::sync_path(temporary_);
+    manifest_.files[kDataName] = record_file(path, manifest_.datasets);
   }
 
   void commit() {
@@ -94,6 +93,7 @@ class Save {
   }
 
   void discard() noexcept {
+    file_.reset();             // before its folder goes
     if (is_in_place_) return;  // what lies in step_N.tmp now is the older checkpoint of this step
     std::error_code ignored;   // the failure that led here is the one to report
     fs::remove_all(temporary_, ignored);
@@ -103,9 +103,8 @@ class Save {
   fs::path parent_;
   fs::path folder_;
   fs::path temporary_;
-  const base::StateTree& tree_;
-  std::int64_t step_;
   Manifest manifest_;
+  std::optional<h5::File> file_;
   bool is_in_place_ = false;
 };
 
@@ -133,10 +132,18 @@ void save_checkpoint(const fs::path& checkpoints_folder, const base::StateTree& 
                      std::int64_t step, comm::Communicator& comm, const Retention& retention) {
   if (step < 0) throw base::ContentError(base::text("saving: the step is ", step));
   check_cover(tree, comm);
-  Save save(checkpoints_folder, tree, step);
+  Save save(checkpoints_folder, step);
   const auto discard = [&] { save.discard(); };
   on_first_process(
-      comm, "checkpoint data", [&] { save.write(); }, discard);
+      comm, "checkpoint file", [&] { save.open(tree.values()); }, discard);
+  try {
+    stream_entries(tree, comm, kStreamBytes, [&](const auto& entry) { save.add(entry); });
+  } catch (...) {
+    if (comm.process() == 0) discard();
+    throw;
+  }
+  on_first_process(
+      comm, "checkpoint data", [&] { save.close(); }, discard);
   on_first_process(
       comm, "checkpoint commit", [&] { save.commit(); }, discard);
   const auto clean = [&] {

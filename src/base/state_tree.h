@@ -1,5 +1,5 @@
-// The port between what trains and what saves: named arrays and attributes, without torch and
-// without any knowledge of who holds them.
+// The port between what trains and what saves: named arrays and attributes, without torch. Every
+// process lists all arrays alike and points to those that it holds.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,9 @@ struct StateEntry {
   std::string name;  ///< global, e.g. "layer/17/q/expert/5/A"; never a process number
   DType dtype = DType::f32;
   std::vector<std::int64_t> shape;  ///< (0, D) for an expert without directions
-  void* data = nullptr;             ///< may be null where the shape holds no element
-  int owner = 0;                    ///< the process that holds it
+  /// May be null where the shape holds no element, and on every process but the owner.
+  void* data = nullptr;
+  int owner = 0;  ///< the process of the world whose `data` counts
 
   [[nodiscard]] std::size_t bytes() const {
     return static_cast<std::size_t>(count_of(shape)) * size_of(dtype);

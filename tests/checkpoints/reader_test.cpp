@@ -189,6 +189,45 @@ TEST_F(Reader, load_names_type_and_shape_and_touches_nothing) {
   }
 }
 
+TEST_F(Reader, what_another_process_holds_is_compared_and_not_read) {
+  edit_h5(step_, [](hid_t file) {  // their values are found wrong as soon as they are read
+    move_link(file, kA0, "spare");
+    move_link(file, kA1, kA0);
+    move_link(file, "spare", kA1);
+  });
+  renew_manifest(step_);
+  const auto checkpoint = Checkpoint::open(step_);
+  const SmallState saved(100);
+  const auto load_without = [&](SmallState& into, const std::vector<std::string>& others,
+                                const h5::Shape& shape) {
+    base::StateTree tree;
+    for (auto [name, entry] : into.tree().entries()) {
+      if (std::count(others.begin(), others.end(), name) > 0) {
+        entry = {name, entry.dtype, shape, nullptr, 1};
+      }
+      tree.add(entry);
+    }
+    checkpoint.load(tree);
+  };
+  SmallState into(5);
+  const auto before = into.bytes();
+  load_without(into, {kA0, kA1}, {4, 6});
+  for (const auto& [name, bytes] : into.bytes()) {
+    const bool is_other = name == kA0 || name == kA1;
+    EXPECT_EQ(bytes, is_other ? before.at(name) : saved.bytes().at(name)) << name;
+  }
+  EXPECT_TRUE(says(sentence_of<base::ContentError>([&] {
+                     load_without(into, {kA1}, {4, 6});
+                   }),
+                   base::text("dataset ", kA0, " differs from its checksum")));
+  SmallState untouched(5);
+  EXPECT_TRUE(says(sentence_of<base::ContentError>([&] {
+                     load_without(untouched, {kA0, kA1}, {6, 4});
+                   }),
+                   base::text("dataset ", kA0, " is F32 (4, 6), expected F32 (6, 4)")));
+  EXPECT_EQ(untouched.bytes(), before);
+}
+
 TEST_F(Reader, names_below_ext_need_not_be_known) {
   SmallState state(1);
   state.add(1, "ext/somebody/notes", base::DType::u8, {5});

@@ -29,6 +29,19 @@ class RunningState {
 
   [[nodiscard]] base::StateTree& tree() { return tree_; }
 
+  /// The same state as `process` lists it, if array i lies on process i % num_processes alone.
+  [[nodiscard]] base::StateTree spread_tree(int process, int num_processes) const {
+    base::StateTree spread;
+    int index = 0;
+    for (auto [name, entry] : tree_.entries()) {
+      entry.owner = index++ % num_processes;
+      if (entry.owner != process) entry.data = nullptr;
+      spread.add(entry);
+    }
+    for (const auto& [name, value] : tree_.values()) spread.set(name, value);
+    return spread;
+  }
+
   void advance() {
     ++step;
     auto salt = static_cast<std::uint64_t>(step);

@@ -16,7 +16,7 @@ namespace {
 
 using namespace dfmoa;
 
-/// Every process holds everything and computes the same; process 0 writes.
+/// Every process computes everything and saves its share of it.
 void run(const std::filesystem::path& checkpoints, std::int64_t until, comm::Communicator& comm) {
   base::Logger log(comm.process() == 0);
   checkpoints::RunningState state;
@@ -28,8 +28,9 @@ void run(const std::filesystem::path& checkpoints, std::int64_t until, comm::Com
   comm.barrier("resume");  // nobody saves while another still reads
   while (state.step < until) {
     state.advance();
-    checkpoints::save_checkpoint(checkpoints, state.tree(), state.step, comm,
-                                 {.keep_last = 1, .keep_every = 0});
+    checkpoints::save_checkpoint(checkpoints,
+                                 state.spread_tree(comm.process(), comm.num_processes()),
+                                 state.step, comm, {.keep_last = 1, .keep_every = 0});
   }
   if (comm.process() == 0) std::cout << "hash " << state.hash() << std::endl;
 }

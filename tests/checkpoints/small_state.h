@@ -41,6 +41,9 @@ class SmallState {
 
   [[nodiscard]] base::StateTree& tree() { return tree_; }
   [[nodiscard]] std::map<std::string, std::vector<unsigned char>>& bytes() { return bytes_; }
+  [[nodiscard]] const std::map<std::string, std::vector<unsigned char>>& bytes() const {
+    return bytes_;
+  }
 
   void clear() {
     for (auto& [name, held] : bytes_) std::fill(held.begin(), held.end(), 0);

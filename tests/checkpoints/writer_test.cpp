@@ -3,10 +3,7 @@
 #include <atomic>
 
 #include "checkpoints/reader.h"
-#include "distributed/comm/local.h"
-#include "src/base/error.h"
-#include "src/base/file.h"
-#include "tests/checkpoints/small_state.h"
+#include "tests/checkpoints/stream_cases.h"
 
 namespace dfmoa::checkpoints {
 namespace {
@@ -83,6 +80,39 @@ TEST_F(Writer, several_processes_write_one_checkpoint) {
   SmallState expected(9);
   Checkpoint::open(folder_ / "step_00000002").load(loaded.tree());
   EXPECT_EQ(loaded.bytes(), expected.bytes());
+}
+
+TEST_F(Writer, owners_on_several_processes_give_the_files_of_one) {
+  for (const int processes : {1, 2, 3, 4}) {
+    comm::run_local(processes, [&](comm::Communicator& comm) {
+      check_files(comm, folder_ / std::to_string(processes));
+    });
+  }
+}
+
+TEST_F(Writer, what_four_processes_saved_is_loaded_by_any_number_with_other_owners) {
+  comm::run_local(4, [&](comm::Communicator& comm) {
+    SpreadState state(9, comm.process(), 4);
+    save_checkpoint(folder_, state.tree(), 2, comm, {});
+  });
+  for (const int processes : {4, 3, 2, 1}) {
+    comm::run_local(processes, [&](comm::Communicator& comm) {
+      SpreadState state(10, comm.process(), processes, /*shift=*/1);
+      const auto foreign = state.whole().bytes();
+      EXPECT_FALSE(state.holds(9));
+      Checkpoint::open(folder_ / "step_00000002").load(state.tree());
+      EXPECT_TRUE(state.holds(9)) << comm.process() << " of " << processes;
+      for (const auto& [name, entry] : state.tree().entries()) {
+        if (entry.owner == comm.process()) continue;
+        EXPECT_EQ(state.whole().bytes().at(name), foreign.at(name)) << name << " was touched";
+      }
+      const auto again = folder_ / ("again_" + std::to_string(processes));
+      save_checkpoint(again, state.tree(), 2, comm, {});
+      if (comm.process() != 0) return;
+      EXPECT_TRUE(base::read_file(again / "step_00000002/checkpoint.h5") ==
+                  base::read_file(folder_ / "step_00000002/checkpoint.h5"));
+    });
+  }
 }
 
 TEST_F(Writer, a_failure_of_process_0_reaches_all_and_leaves_the_older_checkpoint) {
