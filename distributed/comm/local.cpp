@@ -1,5 +1,6 @@
 #include "distributed/comm/local.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <exception>
@@ -38,18 +39,46 @@ class World {
     all_here_.wait(lock, [&] { return round_ != round || gone_ != nullptr; });
     if (round_ == round) throw base::MachineError(gone_);
   }
-  /// A thread will not come any more, for the reason given; the first reason stays.
-  void leave(const char* why) {
+  /// A thread has failed: everybody is to stop, in all parts of this world. The first reason stays.
+  void fail() { stop("another process failed and will not come", kEverybody); }
+  /// A thread has ended: those who wait for it are to stop, here and in its parts of this world.
+  /// Parts it is not in may have more to do.
+  void leave(int process) { stop("another process ended and will not come", process); }
+
+  /// A world of some of these threads, in this order.
+  std::shared_ptr<World> add_part(const std::vector<int>& members) {
+    auto part = std::make_shared<World>(static_cast<int>(members.size()));
     const std::lock_guard lock(mutex_);
-    if (gone_ == nullptr) gone_ = why;
-    all_here_.notify_all();
+    if (gone_ != nullptr) throw base::MachineError(gone_);
+    parts_.push_back({part, members});
+    return part;
   }
   std::vector<Published>& published() { return published_; }
 
  private:
+  struct Part {
+    std::weak_ptr<World> world;
+    std::vector<int> members;
+  };
+  static constexpr int kEverybody = -1;
+
+  void stop(const char* why, int process) {
+    const std::lock_guard lock(mutex_);
+    if (gone_ == nullptr) gone_ = why;
+    all_here_.notify_all();
+    for (const auto& [weak, members] : parts_) {
+      const auto part = weak.lock();
+      if (part == nullptr) continue;
+      const auto member = std::find(members.begin(), members.end(), process);
+      if (process == kEverybody) part->stop(why, kEverybody);
+      if (member != members.end()) part->stop(why, static_cast<int>(member - members.begin()));
+    }
+  }
+
   std::mutex mutex_;
   std::condition_variable all_here_;
   std::vector<Published> published_;
+  std::vector<Part> parts_;
   int waiting_for_;
   std::uint64_t round_ = 0;
   const char* gone_ = nullptr;
@@ -65,10 +94,14 @@ std::string difference_of(const std::vector<World::Published>& all) {
   return {};
 }
 
+/// Carries a collective out where it is started: nothing is left to wait for.
 class LocalCommunicator final : public Communicator {
  public:
   LocalCommunicator(std::shared_ptr<World> world, int process, int num_processes)
       : Communicator(process, num_processes), world_(std::move(world)) {}
+  LocalCommunicator(std::shared_ptr<World> world, int process, int num_processes,
+                    const Communicator& whole)
+      : Communicator(process, num_processes, whole), world_(std::move(world)) {}
 
  private:
   /// Publishes, lets everybody read everybody's, and waits until all have read. `read` returns what
@@ -83,17 +116,20 @@ class LocalCommunicator final : public Communicator {
     if (!problem.empty()) throw base::MachineError(problem);
   }
 
-  void do_all_gather(const void* in, std::size_t bytes_each, void* out) override {
+  std::unique_ptr<InFlight> do_all_gather(const void* in, std::size_t bytes_each,
+                                          void* out) override {
     exchange(in, {}, [&](const auto& all) {
       for (std::size_t p = 0; p < all.size() && bytes_each > 0; ++p) {
         std::memmove(static_cast<char*>(out) + p * bytes_each, all[p].data, bytes_each);
       }
       return std::string();
     });
+    return nullptr;
   }
 
-  void do_all_reduce(void* data, std::int64_t count, base::DType dtype, Op op) override {
-    if (num_processes() == 1) return;
+  std::unique_ptr<InFlight> do_all_reduce(void* data, std::int64_t count, base::DType dtype,
+                                          Op op) override {
+    if (num_processes() == 1) return nullptr;
     std::vector<std::byte> total(static_cast<std::size_t>(count) * base::size_of(dtype));
     exchange(data, {}, [&](const auto& all) {
       std::vector<const void*> parts;
@@ -102,10 +138,12 @@ class LocalCommunicator final : public Communicator {
       return std::string();
     });
     if (!total.empty()) std::memcpy(data, total.data(), total.size());
+    return nullptr;
   }
 
-  void do_all_to_all(const void* send, std::span<const std::int64_t> send_bytes, void* receive,
-                     std::span<const std::int64_t> receive_bytes) override {
+  std::unique_ptr<InFlight> do_all_to_all(const void* send,
+                                          std::span<const std::int64_t> send_bytes, void* receive,
+                                          std::span<const std::int64_t> receive_bytes) override {
     exchange(send, send_bytes, [&](const auto& all) {
       auto* to = static_cast<char*>(receive);
       const auto mine = static_cast<std::size_t>(process());
@@ -121,6 +159,7 @@ class LocalCommunicator final : public Communicator {
       }
       return std::string();
     });
+    return nullptr;
   }
 
   void do_broadcast(void* data, std::size_t bytes, int root) override {
@@ -134,6 +173,27 @@ class LocalCommunicator final : public Communicator {
 
   void do_barrier() override {
     exchange(nullptr, {}, [](const auto&) { return std::string(); });
+  }
+
+  /// The first member of a part makes its world, the others take it over.
+  std::unique_ptr<Communicator> do_split(int color) override {
+    std::vector<int> members;
+    exchange(&color, {}, [&](const auto& all) {
+      for (std::size_t p = 0; p < all.size(); ++p) {
+        if (*static_cast<const int*>(all[p].data) == color) members.push_back(static_cast<int>(p));
+      }
+      return std::string();
+    });
+    const bool is_first = members.front() == process();
+    auto part = is_first ? world_->add_part(members) : nullptr;
+    exchange(&part, {}, [&](const auto& all) {
+      const auto first = static_cast<std::size_t>(members.front());
+      if (!is_first) part = *static_cast<const std::shared_ptr<World>*>(all[first].data);
+      return std::string();
+    });
+    const auto mine = std::find(members.begin(), members.end(), process()) - members.begin();
+    return std::make_unique<LocalCommunicator>(std::move(part), static_cast<int>(mine),
+                                               static_cast<int>(members.size()), *this);
   }
 
   std::shared_ptr<World> world_;
@@ -155,13 +215,13 @@ void run_local(int num_processes, const std::function<void(Communicator&)>& body
       try {
         LocalCommunicator communicator(world, process, num_processes);
         body(communicator);
-        world->leave("another process ended and will not come");
+        world->leave(process);
       } catch (...) {  // kept for the caller
         {
           const std::lock_guard lock(mutex);
           if (!first) first = std::current_exception();
         }
-        world->leave("another process failed and will not come");
+        world->fail();
       }
     });
   }

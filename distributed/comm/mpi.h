@@ -35,8 +35,8 @@ class MpiEnvironment {
 /// MPI counts are int: nothing larger goes in one message.
 inline constexpr std::size_t kLargestChunk = std::size_t{1} << 30;
 
-/// All processes of the job. MPI must have been started. Longer messages are cut into chunks.
-/// Throws ShapeError unless 0 < chunk_bytes <= kLargestChunk.
+/// All processes of the job, who call this together. MPI must have been started. Longer messages
+/// are cut into chunks. Throws ShapeError unless 0 < chunk_bytes <= kLargestChunk.
 [[nodiscard]] std::unique_ptr<Communicator> make_mpi_world(std::size_t chunk_bytes = kLargestChunk);
 
 /// Ends every process of the job. Does not return.

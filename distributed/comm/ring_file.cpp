@@ -18,7 +18,7 @@
 namespace dfmoa::comm {
 namespace {
 
-constexpr std::array<char, 8> kMagic = {'D', 'F', 'M', 'O', 'A', 'R', 'N', '1'};
+constexpr std::array<char, 8> kMagic = {'D', 'F', 'M', 'O', 'A', 'R', 'N', '2'};
 
 /// On disk as in memory: a ring is read on the machine that wrote it.
 struct Header {
@@ -29,12 +29,19 @@ struct Header {
 
 struct Slot {
   std::int64_t number;  // 0: empty or being written; written last
-  std::int64_t ended;   // 1 after the collective ended
+  std::int64_t state;
   std::int64_t elements;
   std::int64_t dtype;
+  std::int64_t processes;
+  std::int64_t kept_elements;
   std::array<char, 16> op;
   std::array<char, 72> tag;
 };
+
+// What `state` says.
+constexpr std::int64_t kInside = 0;
+constexpr std::int64_t kEnded = 1;
+constexpr std::int64_t kInFlight = 2;
 
 constexpr std::size_t kHeaderBytes = 64;
 constexpr std::size_t kRingBytes = kHeaderBytes + kRingEntries * sizeof(Slot);
@@ -92,16 +99,32 @@ void RingWriter::begin(std::int64_t number, const Record& record) noexcept {
   Slot* slot = slot_of(data_, number);
   publish(slot->number, 0);
   std::atomic_thread_fence(std::memory_order_release);
-  slot->ended = 0;
+  slot->state = kInside;
   slot->elements = record.elements;
   slot->dtype = static_cast<std::int64_t>(record.dtype);
+  slot->processes = record.processes;
+  slot->kept_elements = record.kept_elements;
   put(slot->op, record.op);
   put(slot->tag, record.tag);
   publish(slot->number, number);
 }
 
+void RingWriter::leave(std::int64_t number) noexcept {
+  mark(number, kInFlight);
+}
+
+void RingWriter::enter(std::int64_t number) noexcept {
+  mark(number, kInside);
+}
+
 void RingWriter::end(std::int64_t number) noexcept {
-  publish(slot_of(data_, number)->ended, 1);
+  mark(number, kEnded);
+}
+
+void RingWriter::mark(std::int64_t number, std::int64_t state) noexcept {
+  Slot* slot = slot_of(data_, number);
+  // What was in flight while the ring went round has lost its place.
+  if (slot->number == number) publish(slot->state, state);
 }
 
 Ring read_ring(const std::filesystem::path& path) {
@@ -111,7 +134,7 @@ Ring read_ring(const std::filesystem::path& path) {
   if (header.magic != kMagic) {
     throw base::ContentError(base::text("reading the ring file ", path.string(), ": ",
                                         content.size(), " bytes, expected ", kRingBytes,
-                                        " that begin with DFMOARN1"));
+                                        " that begin with DFMOARN2"));
   }
   Ring ring{header.process, header.num_processes, {}};
   for (std::size_t i = 0; i < static_cast<std::size_t>(kRingEntries); ++i) {
@@ -122,10 +145,11 @@ Ring read_ring(const std::filesystem::path& path) {
       throw base::ContentError(base::text("reading the ring file ", path.string(), ": entry ", i,
                                           " has element type ", slot.dtype));
     }
+    Record record{get(slot.tag), get(slot.op), slot.elements, static_cast<base::DType>(slot.dtype)};
+    record.processes = static_cast<int>(slot.processes);
+    record.kept_elements = slot.kept_elements;
     ring.entries.push_back(
-        {slot.number,
-         {get(slot.tag), get(slot.op), slot.elements, static_cast<base::DType>(slot.dtype)},
-         slot.ended != 0});
+        {slot.number, std::move(record), slot.state == kEnded, slot.state == kInFlight});
   }
   std::sort(ring.entries.begin(), ring.entries.end(),
             [](const RingEntry& a, const RingEntry& b) { return a.number < b.number; });

@@ -26,9 +26,14 @@ class RingWriter {
 
   /// `number` counts the collectives of this process from 1; op is kept to 15 and tag to 71 bytes.
   void begin(std::int64_t number, const Record& record) noexcept;
+  /// Its process is not inside it any more, it is in flight; and waits for it.
+  void leave(std::int64_t number) noexcept;
+  void enter(std::int64_t number) noexcept;
   void end(std::int64_t number) noexcept;
 
  private:
+  void mark(std::int64_t number, std::int64_t state) noexcept;
+
   std::byte* data_ = nullptr;
 };
 
@@ -36,6 +41,7 @@ struct RingEntry {
   std::int64_t number = 0;
   Record record;
   bool has_ended = false;
+  bool is_in_flight = false;  ///< started, and its process neither starts it nor waits for it
 };
 
 struct Ring {

@@ -15,7 +15,8 @@ namespace dfmoa::comm {
 [[nodiscard]] std::vector<Ring> read_rings(const std::filesystem::path& folder);
 
 /// One sentence per finding, the earliest difference first: a call that differs, a process that
-/// never entered or never left a collective. Says so if all processes agree.
+/// never entered or never left a collective, one that was started and not waited for. Says so if
+/// all processes agree.
 [[nodiscard]] std::vector<std::string> ring_report(const std::vector<Ring>& rings);
 
 }  // namespace dfmoa::comm

@@ -28,6 +28,10 @@ TEST_F(OneProcess, arguments_that_no_process_may_give_are_refused_before_anythin
   EXPECT_THROW(comm_->all_to_all(&value_, negative, &value_, one, f64, "x"), base::ShapeError);
   EXPECT_THROW(comm_->broadcast(&value_, 1, f64, 1, "x"), base::ShapeError);
   EXPECT_THROW(comm_->broadcast(&value_, 1, f64, -1, "x"), base::ShapeError);
+  EXPECT_THROW((void)comm_->start_all_gather(&value_, -1, &value_, f64, "x"), base::ShapeError);
+  EXPECT_THROW((void)comm_->start_reduce_scatter(&value_, &value_, -1, f64, Op::sum, "x"),
+               base::ShapeError);
+  EXPECT_THROW((void)comm_->split(-1, "x"), base::ShapeError);
   EXPECT_EQ(comm_->recorder().count(), 0);
 }
 
@@ -53,6 +57,44 @@ TEST_F(OneProcess, every_collective_is_recorded_once) {
                                  {"g", "all_reduce", 1, base::DType::i32}}));
   EXPECT_EQ(comm_->recorder().bytes(), 5 * 8 + 4);
   EXPECT_EQ(other, 5);
+}
+
+TEST_F(OneProcess, a_part_shares_the_recorder_and_outlives_the_whole) {
+  const auto part = comm_->split(3, "part");
+  auto& recorder = comm_->recorder();
+  EXPECT_EQ(&part->recorder(), &recorder);
+  EXPECT_THROW(part->keep_ring("/tmp"), base::ShapeError);
+  comm_.reset();
+  part->all_reduce(&value_, 1, base::DType::f64, Op::sum, "a");
+  EXPECT_EQ(part->recorder().count(), 2);
+  EXPECT_EQ(describe(recorder.records()[0]), "split(part)");
+}
+
+TEST(Communicator, records_what_every_process_hands_to_others) {
+  run_local(3, [](Communicator& comm) {
+    const auto mine = comm.process();
+    const auto sent_by = [&](const auto& body) {
+      const auto before = comm.recorder().sent_bytes();
+      body();
+      EXPECT_EQ(comm.recorder().records().back().processes, 3);
+      return comm.recorder().sent_bytes() - before;
+    };
+    std::vector<std::int64_t> data(100, 1);
+    std::vector<std::int64_t> out(100);
+    const auto i64 = base::DType::i64;
+    EXPECT_EQ(sent_by([&] { comm.all_reduce(data.data(), 10, i64, Op::sum, "x"); }), 106);
+    EXPECT_EQ(sent_by([&] { comm.all_gather(data.data(), 5, out.data(), i64, "x"); }), 2 * 40);
+    EXPECT_EQ(sent_by([&] { comm.reduce_scatter(data.data(), out.data(), 5, i64, Op::sum, "x"); }),
+              2 * 40);
+    EXPECT_EQ(sent_by([&] { comm.broadcast(data.data(), 5, i64, 1, "x"); }), mine == 1 ? 40 : 0);
+    EXPECT_EQ(sent_by([&] { comm.barrier("x"); }), 0);
+    // Process p sends p + q + 1 elements to process q, 2 p + 1 to itself.
+    std::vector<std::int64_t> counts;
+    for (int q = 0; q < 3; ++q) counts.push_back(mine + q + 1);
+    EXPECT_EQ(sent_by([&] { comm.all_to_all(data.data(), counts, out.data(), counts, i64, "x"); }),
+              8 * (3 * mine + 6 - (2 * mine + 1)));
+    EXPECT_EQ(comm.recorder().records().back().elements, 3 * mine + 6);
+  });
 }
 
 TEST_F(OneProcess, a_ring_that_cannot_be_made_is_an_error) {

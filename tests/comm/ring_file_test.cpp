@@ -29,6 +29,40 @@ TEST_F(RingFolder, an_entry_is_there_before_its_start_and_marked_after_its_end) 
   EXPECT_FALSE(read.entries[1].has_ended);
 }
 
+TEST_F(RingFolder, an_entry_tells_whether_its_process_is_inside_or_it_is_in_flight) {
+  auto ring = writer(0, 4);
+  auto of_a_part = kCall;
+  of_a_part.processes = 2;
+  of_a_part.kept_elements = 7;
+  for (const std::int64_t number : {1, 2, 3}) ring.begin(number, of_a_part);
+  for (const std::int64_t number : {1, 2, 3}) ring.leave(number);
+  ring.enter(3);
+  ring.end(3);
+  ring.enter(1);
+  const auto entries = read_ring(ring_path(folder_, 0)).entries;
+  ASSERT_EQ(entries.size(), 3U);
+  EXPECT_FALSE(entries[0].has_ended);
+  EXPECT_FALSE(entries[0].is_in_flight);
+  EXPECT_FALSE(entries[1].has_ended);
+  EXPECT_TRUE(entries[1].is_in_flight);
+  EXPECT_TRUE(entries[2].has_ended);
+  EXPECT_FALSE(entries[2].is_in_flight);
+  EXPECT_EQ(entries[0].record, of_a_part);
+  EXPECT_EQ(entries[0].record.kept_elements, 7);
+}
+
+TEST_F(RingFolder, what_ends_after_its_slot_was_used_again_marks_no_other) {
+  auto ring = writer(0, 1);
+  ring.begin(1, kCall);
+  ring.leave(1);
+  ring.begin(1 + kRingEntries, kCall);
+  ring.enter(1);
+  ring.end(1);
+  const auto entries = read_ring(ring_path(folder_, 0)).entries;
+  ASSERT_EQ(entries.size(), 1U);
+  EXPECT_FALSE(entries[0].has_ended);
+}
+
 TEST_F(RingFolder, keeps_the_last_4096_in_order) {
   auto ring = writer(0, 1);
   for (std::int64_t number = 1; number <= 10000; ++number) {

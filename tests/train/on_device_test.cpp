@@ -31,13 +31,22 @@ class WatchedWorld final : public comm::Communicator {
 
  private:
   void note() { moments_.push_back({current().tag, pretend::traffic()}); }
-  void do_all_reduce(void*, std::int64_t, base::DType, comm::Op) override { note(); }
-  void do_all_gather(const void* in, std::size_t bytes, void* out) override {
-    if (bytes > 0) std::memcpy(out, in, bytes);
+  using InFlight = std::unique_ptr<comm::InFlight>;
+  InFlight do_all_reduce(void*, std::int64_t, base::DType, comm::Op) override {
+    note();
+    return nullptr;
   }
-  void do_all_to_all(const void* send, std::span<const std::int64_t> bytes, void* receive,
-                     std::span<const std::int64_t>) override {
+  InFlight do_all_gather(const void* in, std::size_t bytes, void* out) override {
+    if (bytes > 0) std::memcpy(out, in, bytes);
+    return nullptr;
+  }
+  InFlight do_all_to_all(const void* send, std::span<const std::int64_t> bytes, void* receive,
+                         std::span<const std::int64_t>) override {
     if (bytes[0] > 0) std::memcpy(receive, send, static_cast<std::size_t>(bytes[0]));
+    return nullptr;
+  }
+  std::unique_ptr<comm::Communicator> do_split(int) override {
+    throw base::ShapeError("a world of one that is watched is not split");
   }
   void do_broadcast(void*, std::size_t, int) override {}
   void do_barrier() override {}
