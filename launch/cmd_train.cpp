@@ -152,10 +152,21 @@ void check_held_out(const train::RunConfig& config, const model::Transformer& mo
                        " broken lines are passed over; the first: ", census.first_bad));
 }
 
+/// "EP 2 of 4 processes, transport move_weights".
+std::string words_of(const distributed::ExpertTransport& transport) {
+  const auto& mesh = transport.mesh();
+  const auto mesh_words = mesh.experts().num_processes() > 1
+                              ? base::text("EP ", mesh.experts().num_processes(), " x ",
+                                           mesh.copies().num_processes(), ", ")
+                              : std::string();
+  return base::text(mesh_words, "transport ", distributed::name_of(transport.transport()));
+}
+
 /// Trains in the run folder until the schedule, --steps or a signal ends it.
 base::ExitCode train_in_folder(const Options& options, const train::RunConfig& config,
                                model::Transformer& model, data::Loader& loader,
-                               comm::Communicator& comm) {
+                               distributed::ExpertTransport& transport) {
+  auto& comm = transport.mesh().world();
   const auto folder = folder_of(options);
   const RunFolder run_folder(folder, comm);
   base::Logger log(comm.process() == 0, options.verbose());
@@ -164,11 +175,11 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
                       comm.num_processes() == 1 ? " process, " : " processes, ",
                       comm::started_by_launcher() ? "mpi" : "one program", ", on ",
                       ops::describe_device(config.train.device, model.base().embedding_VD.device()),
-                      ", transport ", config.parallel.transport, ", ", at::get_num_threads(),
-                      " threads each; ", model.trainable_parameters(),
-                      " trainable parameters on a base of ", model.base().bytes, " bytes"));
+                      ", ", words_of(transport), ", ", at::get_num_threads(), " threads each; ",
+                      model.trainable_parameters(), " trainable parameters on a base of ",
+                      model.base().bytes, " bytes"));
   for (const auto& note : model::literal_forms(config.plan)) log.info("as published: " + note);
-  train::Trainer trainer(config, model, loader, comm, log);
+  train::Trainer trainer(config, model, loader, transport, log);
   const train::RunOptions run{folder, options.text("resume"), options.list("allow-change"),
                               options.get<std::int64_t>("steps"), &stop_requested};
   trainer.begin(run);
@@ -216,7 +227,9 @@ base::ExitCode run_train(const Arguments& arguments) {
                       {"the base model", "hash " + base_model->hash + "\n", base::ExitCode::content,
                        "every process needs the same files under model.path"});
   model::Transformer model(model::on_device(*base_model, device));
-  model.adapt(config.plan, static_cast<std::uint64_t>(config.train.seed));
+  distributed::ExpertTransport transport(model, *comm, config.parallel,
+                                         config.train.memory == "keep");
+  transport.adapt(config.plan, static_cast<std::uint64_t>(config.train.seed));
   const auto tokenizer = data::Tokenizer::from_directory(config.model.path);
   const data::SampleReader reader(config.data, tokenizer, config.model.path);
   check_held_out(config, model, reader, *comm);
@@ -228,7 +241,7 @@ base::ExitCode run_train(const Arguments& arguments) {
     if (comm->process() == 0) print_dry_run(config, tokenizer, reader, loader);
     return base::ExitCode::done;
   }
-  return train_in_folder(options, config, model, loader, *comm);
+  return train_in_folder(options, config, model, loader, transport);
 }
 
 }  // namespace dfmoa::launch

@@ -1,3 +1,5 @@
+#include "checkpoints/stream.h"
+#include "distributed/comm/local.h"
 #include "launch/inspect.h"
 #include "src/base/text.h"
 #include "src/train/expert_ranks.h"
@@ -96,7 +98,7 @@ std::string hash_of(model::Transformer& model, const checkpoints::Checkpoint& ch
   for (const auto& [name, entry] : tree.entries()) {
     if (entry.bytes() > 0) checkpoint.read(name, entry.data);
   }
-  return train::parameters_hash(model, entropy);
+  return checkpoints::hash_of(tree, *comm::make_single());
 }
 
 }  // namespace

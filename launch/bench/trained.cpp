@@ -43,15 +43,18 @@ model::AdapterPlan experts_behind(const std::string& kind) {
 }
 
 Trained::Trained(std::shared_ptr<const model::BaseModel> base, const model::AdapterPlan& plan)
-    : base_(std::move(base)), model_(base_), comm_(comm::make_single()) {
-  model_.adapt(plan, 1);
+    : base_(std::move(base)),
+      model_(base_),
+      comm_(comm::make_single()),
+      transport_(model_, *comm_, {}, /*keeps_graphs=*/true) {
+  transport_.adapt(plan, 1);
   entropy_ = train::make_entropy(model_);
 }
 
 void Trained::step(const std::vector<data::PackedRow>& rows, bool keep) {
-  train::Step one(model_, entropy_, *comm_, {keep, /*lag_one=*/false});
+  train::Step one(model_, entropy_, transport_, {keep, /*lag_one=*/false});
   (void)one.run(rows, {1, updates_, model::RankPhase::settled}, {});
-  const double norm = std::sqrt(train::squared_gradient_norm(model_.blocks()).item<double>());
+  const double norm = std::sqrt(transport_.squared_norm_share().item<double>());
   if (norm > 1) train::scale_gradients(model_.blocks(), 1 / norm);
   updates_ += 1;
   optimizer_.step(model_.blocks(), {2e-4, 1, 0}, updates_);

@@ -41,6 +41,7 @@ class Trained {
   model::Transformer model_;
   std::vector<train::BlockEntropy> entropy_;
   std::unique_ptr<comm::Communicator> comm_;
+  distributed::ExpertTransport transport_;
   train::Optimizer optimizer_{train::TrainConfig{}};
   std::int64_t updates_ = 0;
 };

@@ -11,6 +11,22 @@ std::int64_t SiteBank::begin_of(std::int64_t expert) const {
   return std::accumulate(rank_E.begin(), rank_E.begin() + expert, std::int64_t{0});
 }
 
+void SiteBank::keep_experts(const std::function<bool(std::int64_t expert)>& is_kept) {
+  std::vector<std::int64_t> kept;
+  auto from = direction_id_N.begin();
+  for (std::int64_t expert = 0; expert < experts(); ++expert) {
+    auto& rank = rank_E[static_cast<std::size_t>(expert)];
+    const auto to = from + static_cast<std::ptrdiff_t>(rank);
+    if (is_kept(expert)) {
+      kept.insert(kept.end(), from, to);
+    } else {
+      rank = 0;
+    }
+    from = to;
+  }
+  direction_id_N = std::move(kept);
+}
+
 std::int64_t GroupBank::directions() const {
   std::int64_t total = 0;
   for (const auto& site : sites) total += site.directions();
@@ -72,7 +88,7 @@ void initialise(const std::vector<GroupBank>& groups, ParameterSet& parameters, 
     auto* out = a_ND.data_ptr<double>();
     for (const auto& site : group.sites) {
       for (std::int64_t row = 0; row < site.a_rows(); ++row) {
-        const auto id = site.direction_id_N[static_cast<std::size_t>(row)];
+        const auto id = site.shared_a ? row : site.direction_id_N[static_cast<std::size_t>(row)];
         const base::KeyedRandom random(
             seed, {base::key_word("expert_a"), static_cast<std::uint64_t>(layer),
                    base::key_word(site.site), static_cast<std::uint64_t>(id)});

@@ -3,7 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,7 @@ struct SiteBank {
   std::vector<std::int64_t> direction_id_N;  ///< expert * initial rank + r, kept by a shrink
   std::int64_t initial_rank = 0;
   bool shared_a = false;     ///< all experts read the same rows of A
+  bool own_gates = false;    ///< no other linear shares its gates: its experts are its own
   std::int64_t first = 0;    ///< first direction inside the group
   std::int64_t a_first = 0;  ///< first row of the group's A
   std::int64_t column = 0;   ///< gate column of expert 0
@@ -32,6 +35,12 @@ struct SiteBank {
   }
   /// First direction of expert e inside the site.
   [[nodiscard]] std::int64_t begin_of(std::int64_t expert) const;
+  /// Experts that read the same rows of A: those that have directions.
+  [[nodiscard]] std::int64_t sharers() const {
+    return shared_a ? std::max<std::int64_t>(directions() / initial_rank, 1) : 1;
+  }
+  /// Only the experts that `is_kept` names keep their directions.
+  void keep_experts(const std::function<bool(std::int64_t expert)>& is_kept);
   /// Rows of A that the site has, and the first one of expert e.
   [[nodiscard]] std::int64_t a_rows() const { return shared_a ? initial_rank : directions(); }
   [[nodiscard]] std::int64_t a_begin_of(std::int64_t expert) const {

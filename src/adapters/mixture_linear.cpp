@@ -89,7 +89,9 @@ class MixtureFunction : public torch::autograd::Function<MixtureFunction> {
                         group.row_begin};
     variable_list outputs;
     for (const auto& site : sites) {
-      auto y_TF = site.base->forward(x_TD);
+      auto y_TF = site.base != nullptr
+                      ? site.base->forward(x_TD)
+                      : at::zeros({x_TD.size(0), site.b_NF.size(1)}, x_TD.options());
       const auto directions = site.directions();
       if (directions > 0) {
         const auto h = hidden_of(h_TN, site);
@@ -123,10 +125,14 @@ class MixtureFunction : public torch::autograd::Function<MixtureFunction> {
       site.b_NF = saved[8 + i];
       if (site.b_NF.defined()) db.emplace_back();
       if (!dy[i].defined()) continue;
-      if (wants_x) add_to(total.dx_TD, site.base->backward(dy[i]));
+      if (wants_x && site.base != nullptr) add_to(total.dx_TD, site.base->backward(dy[i]));
       if (site.b_NF.defined()) db.back() = backward_of_site(group, site, h_TN, dy[i], total);
     }
-    if (wants_x && total.dx_TD.defined()) total.dx_TD.addmm_(total.dh_TN, group.a_ND);
+    if (wants_x && total.dx_TD.defined()) {
+      total.dx_TD.addmm_(total.dh_TN, group.a_ND);
+    } else if (wants_x) {
+      total.dx_TD = at::mm(total.dh_TN, group.a_ND);
+    }
     variable_list grads{total.dx_TD,    at::mm(total.dh_TN.t(), x_TD),
                         total.dgate_TG, total.dz_ZN,
                         at::Tensor(),   at::Tensor()};
@@ -154,18 +160,23 @@ class FrozenFunction : public torch::autograd::Function<FrozenFunction> {
 void check_shapes(const at::Tensor& x_TD, const MixtureGroup& group,
                   const std::vector<MixtureSite>& sites) {
   for (const auto& site : sites) {
-    if (x_TD.dim() != 2 || x_TD.size(1) != site.base->in_features()) {
-      throw base::ShapeError(base::text("mixture_linear: x is ", x_TD.sizes(), ", expected (T, ",
-                                        site.base->in_features(), ")"));
+    if (site.base == nullptr && !(group.a_ND.defined() && site.b_NF.defined())) {
+      throw base::ShapeError("mixture_linear: a site has neither a base nor experts");
+    }
+    const auto in = site.base != nullptr ? site.base->in_features() : group.a_ND.size(1);
+    if (x_TD.dim() != 2 || x_TD.size(1) != in) {
+      throw base::ShapeError(
+          base::text("mixture_linear: x is ", x_TD.sizes(), ", expected (T, ", in, ")"));
     }
     if (!site.b_NF.defined()) continue;
+    const auto out = site.base != nullptr ? site.base->out_features() : site.b_NF.size(1);
     if (!group.a_ND.defined() || group.a_ND.size(0) < site.a_first() + site.a_rows() ||
-        site.directions() % site.sharers != 0 || group.a_ND.size(1) != site.base->in_features() ||
-        site.b_NF.size(1) != site.base->out_features()) {
-      throw base::ShapeError(base::text(
-          "mixture_linear: b is ", site.b_NF.sizes(), " from direction ", site.first, " of a ",
-          group.a_ND.defined() ? base::text(group.a_ND.sizes()) : "(none)", ", expected (N, ",
-          site.base->out_features(), ") inside (N of the group, ", site.base->in_features(), ")"));
+        site.directions() % site.sharers != 0 || group.a_ND.size(1) != in ||
+        site.b_NF.size(1) != out) {
+      throw base::ShapeError(
+          base::text("mixture_linear: b is ", site.b_NF.sizes(), " from direction ", site.first,
+                     " of a ", group.a_ND.defined() ? base::text(group.a_ND.sizes()) : "(none)",
+                     ", expected (N, ", out, ") inside (N of the group, ", in, ")"));
     }
   }
 }

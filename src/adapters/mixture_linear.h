@@ -21,7 +21,7 @@ namespace dfmoa::adapters {
 
 /// One site (q, k, v, ...) of a group that shares its input.
 struct MixtureSite {
-  std::shared_ptr<const BaseLinear> base;
+  std::shared_ptr<const BaseLinear> base;  ///< null: the experts' share alone is wanted
   at::Tensor b_NF;         ///< (N of this site, F), a leaf; undefined: the site is not adapted
   std::int64_t first = 0;  ///< first direction of the site inside the group
   double scale = 1.0;

@@ -6,6 +6,7 @@ namespace {
 
 /// The frozen linear as a matrix product with its dense weight, so that autograd sees it.
 at::Tensor frozen(const MixtureSite& site, const at::Tensor& x_TD) {
+  if (site.base == nullptr) return at::zeros({x_TD.size(0), site.b_NF.size(1)}, x_TD.options());
   const auto identity = at::eye(site.base->in_features(), x_TD.options());
   const auto bias_1F = site.base->forward(at::zeros({1, site.base->in_features()}, x_TD.options()));
   const auto weight_DF = site.base->forward(identity) - bias_1F;

@@ -2,6 +2,7 @@
 
 #include "src/base/dtype.h"
 #include "src/base/error.h"
+#include "src/base/text.h"
 
 namespace dfmoa::adapters {
 namespace {
@@ -27,6 +28,23 @@ ParameterSet::ParameterSet(std::vector<ParameterSpec> specs, at::TensorOptions o
   moment1_ = at::zeros({end}, options);
   moment2_ = at::zeros({end}, options);
   make_leaves();
+  for (std::size_t i = 0; i < specs_.size(); ++i) gradients_.push_back(view(gradient_, i));
+}
+
+ParameterSet ParameterSet::borrowed(std::vector<ParameterSpec> specs,
+                                    std::vector<at::Tensor> leaves) {
+  bool fits = leaves.size() == specs.size();
+  for (std::size_t i = 0; fits && i < specs.size(); ++i) {
+    fits = leaves[i].sizes() == specs[i].shape;
+  }
+  if (!fits) {
+    throw base::ShapeError(base::text("borrowed parameters: ", leaves.size(), " leaves for ",
+                                      specs.size(), " specs, expected one of its shape for each"));
+  }
+  ParameterSet set;
+  set.specs_ = std::move(specs);
+  set.leaves_ = std::move(leaves);
+  return set;
 }
 
 void ParameterSet::make_leaves() {

@@ -25,6 +25,10 @@ class ParameterSet {
   ParameterSet() = default;
   /// Values, gradients and moments start at zero. Specs must be ordered by group.
   ParameterSet(std::vector<ParameterSpec> specs, at::TensorOptions options);
+  /// Leaves that lie elsewhere, one per spec, for a pass: no gradients, moments or flat buffers.
+  /// Throws ShapeError unless there is a leaf of its shape for every spec.
+  [[nodiscard]] static ParameterSet borrowed(std::vector<ParameterSpec> specs,
+                                             std::vector<at::Tensor> leaves);
 
   [[nodiscard]] bool empty() const { return specs_.empty(); }
   [[nodiscard]] const std::vector<ParameterSpec>& specs() const { return specs_; }
@@ -37,7 +41,7 @@ class ParameterSet {
   [[nodiscard]] const at::Tensor& leaf(const std::string& name) const;
 
   /// Views of leaf `index`, shaped like it.
-  [[nodiscard]] at::Tensor gradient(std::size_t index) const { return view(gradient_, index); }
+  [[nodiscard]] const at::Tensor& gradient(std::size_t index) const { return gradients_.at(index); }
   [[nodiscard]] at::Tensor moment1(std::size_t index) const { return view(moment1_, index); }
   [[nodiscard]] at::Tensor moment2(std::size_t index) const { return view(moment2_, index); }
 
@@ -67,6 +71,7 @@ class ParameterSet {
   std::vector<std::int64_t> offsets_;  ///< one per spec, and the end
   at::Tensor value_, gradient_, moment1_, moment2_;
   std::vector<at::Tensor> leaves_;
+  std::vector<at::Tensor> gradients_;
 };
 
 }  // namespace dfmoa::adapters

@@ -240,6 +240,7 @@ class BlockPlanner {
     if (is_routed(config)) {
       const auto router = router_for(config, site, group, name);
       const bool over_adapters = plan_.routers.at(config.router).over == "adapters";
+      bank.own_gates = over_adapters;
       gate_of_site_[{group, site}] = {router, over_adapters ? next_gate(router, config, site) : 0};
     } else {
       block_.has_ungated = true;

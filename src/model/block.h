@@ -12,7 +12,7 @@
 #include "src/gates/override.h"
 #include "src/model/attention.h"
 #include "src/model/base_model.h"
-#include "src/model/block_adapters.h"
+#include "src/model/expert_source.h"
 #include "src/model/packed_rows.h"
 
 namespace dfmoa::model {
@@ -42,6 +42,8 @@ struct Pass {
   DecodeCache* cache = nullptr;  ///< decoding: keys, values and prompt gates of the sequences
   GateSink* sink = nullptr;
   const gates::Override* gates = nullptr;  ///< what takes the place of the routers' gates
+  const TrainedPart* part = nullptr;       ///< fetched for this pass; null: what the block holds
+  TokenExchange* tokens = nullptr;         ///< experts that are not in `part` get tokens sent
 };
 
 struct BlockOutput {
@@ -54,10 +56,12 @@ class Block {
  public:
   Block(std::int64_t layer, const Architecture& architecture, const LayerWeights& weights);
 
-  /// Installs adapters with zero up-projections, initialised from `seed`.
-  void adapt(BlockAdapters adapters, std::uint64_t seed, at::TensorOptions options);
+  /// Installs adapters with zero up-projections, initialised from `seed`; of `whole`, this process
+  /// holds what `held` leaves.
+  void adapt(BlockAdapters whole, BlockAdapters held, std::uint64_t seed,
+             at::TensorOptions options);
   /// Replaces banks and parameters, after a rank cut or while reading a checkpoint.
-  void replace(BlockAdapters adapters, adapters::ParameterSet parameters);
+  void replace(BlockAdapters whole, TrainedPart held);
   /// After ids of kept dimensions were changed in place: those that a checkpoint holds.
   void index_dimensions();
 
@@ -65,24 +69,40 @@ class Block {
   /// Shapes  x_TD (T, D) -> y_TD (T, D).
   [[nodiscard]] BlockOutput forward(const at::Tensor& x_TD, const Pass& pass) const;
 
-  [[nodiscard]] adapters::ParameterSet& parameters() { return parameters_; }
-  [[nodiscard]] const adapters::ParameterSet& parameters() const { return parameters_; }
-  [[nodiscard]] const BlockAdapters& adapters() const { return adapters_; }
+  [[nodiscard]] adapters::ParameterSet& parameters() { return held_.parameters; }
+  [[nodiscard]] const adapters::ParameterSet& parameters() const { return held_.parameters; }
+  /// What this process holds of the block, the same as `whole` unless experts are sharded.
+  [[nodiscard]] const BlockAdapters& adapters() const { return held_.adapters; }
+  [[nodiscard]] const TrainedPart& held() const { return held_; }
+  /// The banks of all processes.
+  [[nodiscard]] const BlockAdapters& whole() const { return whole_; }
+  [[nodiscard]] BlockShape shape() const;
   [[nodiscard]] std::int64_t layer() const { return layer_; }
   /// Length of statistics_U.
   [[nodiscard]] std::int64_t statistics_size() const;
 
  private:
   struct Gating;  // the gates that this pass has computed so far
-  [[nodiscard]] BlockShape shape() const;
+  [[nodiscard]] const TrainedPart& part(const Pass& pass) const {
+    return pass.part != nullptr ? *pass.part : held_;
+  }
   void run_router(std::size_t index, const at::Tensor& input_TD, Gating& gating,
                   const Pass& pass) const;
-  /// What the adapters of a group share: A, the gates of its experts, its rank gates.
-  [[nodiscard]] adapters::MixtureGroup group_operand(int group, const at::Tensor& x_TD,
-                                                     Gating& gating, const Pass& pass) const;
+  /// The gates of the experts of a group (T, G), undefined where every gate is 1.
+  [[nodiscard]] at::Tensor group_gates(int group, const at::Tensor& x_TD, Gating& gating,
+                                       const Pass& pass) const;
+  /// What the adapters of a group share beside their gates: A and its rank gates, one row of these
+  /// for each of `documents` under noise.
+  [[nodiscard]] adapters::MixtureGroup group_operand(const adapters::GroupBank& bank,
+                                                     const std::vector<std::int64_t>& documents,
+                                                     const Pass& pass) const;
   [[nodiscard]] std::vector<at::Tensor> group_linear(int group, const at::Tensor& x_TD,
                                                      Gating& gating, const Pass& pass) const;
-  [[nodiscard]] at::Tensor rank_gates(const adapters::GroupBank& group, const Pass& pass) const;
+  /// The same with the experts where their tokens were sent.
+  [[nodiscard]] std::vector<at::Tensor> remote_linear(
+      int group, const at::Tensor& x_TD, const at::Tensor& gate_TG,
+      const std::vector<adapters::MixtureSite>& sites, const Pass& pass) const;
+  [[nodiscard]] bool gates_documents(const adapters::GroupBank& bank, const Pass& pass) const;
 
   // block_attention.cpp
   struct Masks;  // the dimension gates of this pass
@@ -95,14 +115,16 @@ class Block {
                                   const at::Tensor& v_TKC, const Pass& pass) const;
   /// (T, H), undefined without a router of heads.
   [[nodiscard]] at::Tensor head_gates(const Gating& gating) const;
-  void add_prompts(at::Tensor& out_THC, const at::Tensor& q_THC, const Gating& gating) const;
-  void add_parallels(at::Tensor& mlp_TD, const at::Tensor& x_TD, const Gating& gating) const;
+  void add_prompts(at::Tensor& out_THC, const at::Tensor& q_THC, const Gating& gating,
+                   const Pass& pass) const;
+  void add_parallels(at::Tensor& mlp_TD, const at::Tensor& x_TD, const Gating& gating,
+                     const Pass& pass) const;
 
   std::int64_t layer_;
   const Architecture& architecture_;
   const LayerWeights& weights_;
-  BlockAdapters adapters_;
-  adapters::ParameterSet parameters_;
+  BlockAdapters whole_;
+  TrainedPart held_;
 };
 
 }  // namespace dfmoa::model

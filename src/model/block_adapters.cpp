@@ -24,18 +24,6 @@ std::string router_parameter(const BlockRouter& router, const std::string& tenso
   return "router/" + router.name + "/" + tensor;
 }
 
-void add_side(const SideAdapter& side, const BlockShape& shape, std::vector<ParameterSpec>& specs) {
-  if (side.kind == "parallel") {
-    specs.push_back({side.parameter("down"), {side.width, shape.hidden}});
-    specs.push_back({side.parameter("down_bias"), {side.width}});
-    specs.push_back({side.parameter("up"), {shape.hidden, side.width}});
-    specs.push_back({side.parameter("up_bias"), {shape.hidden}});
-  } else {
-    specs.push_back({side.parameter("tokens"), {side.width, shape.hidden}});
-    specs.push_back({side.parameter("head_gate"), {shape.heads}});
-  }
-}
-
 /// Rows uniform in +-1/sqrt(columns), as torch starts a Linear.
 void fill_uniform(const at::Tensor& leaf, std::uint64_t seed, std::int64_t layer,
                   const std::string& name) {
@@ -52,6 +40,17 @@ void fill_uniform(const at::Tensor& leaf, std::uint64_t seed, std::int64_t layer
 
 }  // namespace
 
+std::vector<ParameterSpec> side_specs(const SideAdapter& side, const BlockShape& shape) {
+  if (side.kind == "prompt") {
+    return {{side.parameter("tokens"), {side.width, shape.hidden}},
+            {side.parameter("head_gate"), {shape.heads}}};
+  }
+  return {{side.parameter("down"), {side.width, shape.hidden}},
+          {side.parameter("down_bias"), {side.width}},
+          {side.parameter("up"), {shape.hidden, side.width}},
+          {side.parameter("up_bias"), {shape.hidden}}};
+}
+
 bool BlockAdapters::empty() const {
   return sides.empty() && attention.empty() &&
          std::all_of(groups.begin(), groups.end(),
@@ -61,7 +60,9 @@ bool BlockAdapters::empty() const {
 std::vector<ParameterSpec> parameter_specs(const BlockAdapters& adapters, const BlockShape& shape) {
   const std::vector<adapters::GroupBank> groups(adapters.groups.begin(), adapters.groups.end());
   auto specs = adapters::adapter_specs(groups);
-  for (const auto& side : adapters.sides) add_side(side, shape, specs);
+  for (const auto& side : adapters.sides) {
+    for (auto& spec : side_specs(side, shape)) specs.push_back(std::move(spec));
+  }
   if (adapters.attention.literal) {
     const auto inner = shape.heads * shape.head_dim;
     for (const char* name : {"q", "k", "v"}) {

@@ -60,8 +60,13 @@ struct BlockAdapters {
 struct BlockShape {
   std::int64_t hidden = 0;
   std::int64_t heads = 0;
+  std::int64_t kv_heads = 0;
   std::int64_t head_dim = 0;
 };
+
+/// The trained tensors of an adapter beside linears.
+[[nodiscard]] std::vector<adapters::ParameterSpec> side_specs(const SideAdapter& side,
+                                                              const BlockShape& shape);
 
 /// All trained tensors of the block, ordered by group.
 [[nodiscard]] std::vector<adapters::ParameterSpec> parameter_specs(const BlockAdapters& adapters,

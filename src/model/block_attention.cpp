@@ -33,7 +33,7 @@ struct Block::Masks {
 };
 
 Block::Masks Block::dimension_gates(const Pass& pass) const {
-  const auto& gates = adapters_.attention;
+  const auto& gates = part(pass).adapters.attention;
   Masks masks;
   for (const auto& mask : gates.masks) {
     at::Tensor z_ZN;
@@ -44,7 +44,7 @@ Block::Masks Block::dimension_gates(const Pass& pass) const {
              static_cast<std::uint64_t>(layer_), base::key_word("dfa/" + mask.name)},
             pass.rows.documents.id, mask.dimension_id_N);
       };
-      z_ZN = adapters::rank_gates(gates.kind, parameters_.leaf(mask.parameter()),
+      z_ZN = adapters::rank_gates(gates.kind, part(pass).parameters.leaf(mask.parameter()),
                                   pass.key.dimension_phase, noise);
     }
     masks.z_ZN.push_back(mask.spread(z_ZN, weights_.attention_norm_D.options()));
@@ -66,30 +66,34 @@ at::Tensor Block::attend(const at::Tensor& q_THC, const at::Tensor& k_TKC, const
 }
 
 at::Tensor Block::head_gates(const Gating& gating) const {
-  const auto router = adapters_.attention.router;
+  const auto router = whole_.attention.router;
   return router < 0 ? at::Tensor() : gating.w[static_cast<std::size_t>(router)];
 }
 
-void Block::add_prompts(at::Tensor& out_THC, const at::Tensor& q_THC, const Gating& gating) const {
+void Block::add_prompts(at::Tensor& out_THC, const at::Tensor& q_THC, const Gating& gating,
+                        const Pass& pass) const {
   const auto& a = architecture_;
-  for (const auto& side : adapters_.sides) {
+  const auto& [adapters, parameters] = part(pass);
+  for (const auto& side : adapters.sides) {
     if (side.kind != "prompt") continue;
-    const auto& tokens_PD = parameters_.leaf(side.parameter("tokens"));
+    const auto& tokens_PD = parameters.leaf(side.parameter("tokens"));
     const auto k_PKC =
         frozen_linear(weights_.linears[1], tokens_PD).view({-1, a.kv_heads, a.head_dim});
     const auto v_PKC =
         frozen_linear(weights_.linears[2], tokens_PD).view({-1, a.kv_heads, a.head_dim});
     const auto added = adapters::prompt_attention(q_THC, k_PKC, v_PKC,
-                                                  parameters_.leaf(side.parameter("head_gate")));
+                                                  parameters.leaf(side.parameter("head_gate")));
     const auto gate_T1 = gating.of(side);
     out_THC = out_THC + (gate_T1.defined() ? added * gate_T1.unsqueeze(2) : added);
   }
 }
 
-void Block::add_parallels(at::Tensor& mlp_TD, const at::Tensor& x_TD, const Gating& gating) const {
-  for (const auto& side : adapters_.sides) {
+void Block::add_parallels(at::Tensor& mlp_TD, const at::Tensor& x_TD, const Gating& gating,
+                          const Pass& pass) const {
+  const auto& [adapters, parameters] = part(pass);
+  for (const auto& side : adapters.sides) {
     if (side.kind != "parallel") continue;
-    const auto leaf = [&](const char* part) { return parameters_.leaf(side.parameter(part)); };
+    const auto leaf = [&](const char* name) { return parameters.leaf(side.parameter(name)); };
     const auto added = adapters::parallel_adapter(
         x_TD, {leaf("down"), leaf("down_bias"), leaf("up"), leaf("up_bias")});
     const auto gate_T1 = gating.of(side);
@@ -103,17 +107,18 @@ at::Tensor Block::attention(const std::vector<at::Tensor>& qkv, const Gating& ga
   const auto q_THC = qkv[0].view({-1, a.heads, a.head_dim});
   const auto k_TKC = qkv[1].view({-1, a.kv_heads, a.head_dim});
   const auto v_TKC = qkv[2].view({-1, a.kv_heads, a.head_dim});
-  if (adapters_.attention.empty() && adapters_.sides.empty()) {
+  const auto& adapters = part(pass).adapters;
+  if (adapters.attention.empty() && adapters.sides.empty()) {
     return attend(q_THC, k_TKC, v_TKC, pass);
   }
   const auto masks = dimension_gates(pass);
-  const auto& gates = adapters_.attention;
+  const auto& gates = adapters.attention;
   // A gate on a dimension of both queries and keys acts through their product alone.
   const auto gated_q_THC = masks.apply(gates, "qk", q_THC);
   auto out_THC = attend(gated_q_THC, k_TKC, v_TKC, pass).view({-1, a.heads, a.head_dim});
   // One on a value scales its place in the output.
   out_THC = masks.apply(gates, "v", out_THC, head_gates(gating));
-  add_prompts(out_THC, q_THC, gating);
+  add_prompts(out_THC, q_THC, gating, pass);
   return out_THC.view({-1, a.heads * a.head_dim});
 }
 
@@ -121,16 +126,17 @@ at::Tensor Block::literal_attention(const at::Tensor& x_TD, const Gating& gating
                                     const Pass& pass) const {
   const auto& a = architecture_;
   const auto masks = dimension_gates(pass);
+  const auto& [adapters, parameters] = part(pass);
   const auto project = [&](const char* name) {
-    const auto& weight_FD = parameters_.leaf(std::string("dfa/") + name + "/weight");
+    const auto& weight_FD = parameters.leaf(std::string("dfa/") + name + "/weight");
     const auto heads_THC = at::mm(x_TD, weight_FD.t()).view({-1, a.heads, a.head_dim});
-    return masks.apply(adapters_.attention, name, heads_THC);
+    return masks.apply(adapters.attention, name, heads_THC);
   };
   auto out_THC =
       attend(project("q"), project("k"), project("v"), pass).view({-1, a.heads, a.head_dim});
   out_THC = ops::head_gates(out_THC, {}, {}, head_gates(gating));
-  return at::addmm(parameters_.leaf("dfa/o/bias"), out_THC.view({-1, a.heads * a.head_dim}),
-                   parameters_.leaf("dfa/o/weight").t());
+  return at::addmm(parameters.leaf("dfa/o/bias"), out_THC.view({-1, a.heads * a.head_dim}),
+                   parameters.leaf("dfa/o/weight").t());
 }
 
 }  // namespace dfmoa::model

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "src/base/dtype.h"
 #include "src/base/error.h"
 #include "src/base/text.h"
 #include "src/model/adapt.h"
@@ -19,7 +20,7 @@ Transformer::Transformer(std::shared_ptr<const BaseModel> base) : base_(std::mov
   }
 }
 
-void Transformer::adapt(const AdapterPlan& plan, std::uint64_t seed) {
+void Transformer::adapt(const AdapterPlan& plan, std::uint64_t seed, const HeldBanks& held) {
   auto adapted = plan_blocks(plan, *base_);
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
     if (adapted[layer].empty()) continue;
@@ -27,7 +28,9 @@ void Transformer::adapt(const AdapterPlan& plan, std::uint64_t seed) {
       if (router.config.is_per_document()) scopes_.insert(router.config.scope);
     }
     copies_ = std::max(copies_, adapted[layer].copies);
-    blocks_[layer].adapt(std::move(adapted[layer]), seed, base_->embedding_VD.options());
+    auto& block = blocks_[layer];
+    auto here = held ? held(adapted[layer], block.shape(), block.layer()) : adapted[layer];
+    block.adapt(std::move(adapted[layer]), std::move(here), seed, base_->embedding_VD.options());
   }
 }
 
@@ -115,7 +118,14 @@ at::Tensor Transformer::hidden(const PackedRows& rows, DecodeCache* cache, GateS
   if (mixes_logits() && cache != nullptr) cache->hold(copies_);
   at::Tensor mix_TE;
   for (const auto& block : blocks_) {
-    auto out = block.forward(x_TD, {rows, {}, cache, sink, gates});
+    Pass pass{rows, {}, cache, sink, gates};
+    if (experts_ != nullptr) {
+      const auto above = static_cast<std::size_t>(block.layer()) + 1;
+      pass.part = &experts_->fetch(block, above < blocks_.size() ? &blocks_[above] : nullptr);
+      pass.tokens = experts_->tokens();
+    }
+    auto out = block.forward(x_TD, pass);
+    if (experts_ != nullptr) experts_->release(block);
     x_TD = out.y_TD;
     if (out.mix_TE.defined()) mix_TE = out.mix_TE;
   }
@@ -125,7 +135,7 @@ at::Tensor Transformer::hidden(const PackedRows& rows, DecodeCache* cache, GateS
 void Transformer::override_gates(gates::Override gates) {
   bool has_router = false;
   for (const auto& block : blocks_) {
-    for (const auto& router : block.adapters().routers) {
+    for (const auto& router : block.whole().routers) {
       if (router.of_heads) continue;
       gates.check(router.name, router.experts);
       has_router = true;
@@ -144,14 +154,18 @@ at::Tensor Transformer::logits(const at::Tensor& x_TD, const at::Tensor& row_X) 
 
 std::int64_t Transformer::lowest_adapted() const {
   for (const auto& block : blocks_) {
-    if (!block.adapters().empty()) return block.layer();
+    if (!block.whole().empty()) return block.layer();
   }
   return static_cast<std::int64_t>(blocks_.size());
 }
 
 std::int64_t Transformer::trainable_parameters() const {
   std::int64_t total = 0;
-  for (const auto& block : blocks_) total += block.parameters().count();
+  for (const auto& block : blocks_) {
+    for (const auto& spec : parameter_specs(block.whole(), block.shape())) {
+      total += base::count_of(spec.shape);
+    }
+  }
   return total;
 }
 

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -32,6 +33,10 @@ struct HeadResult {
   at::Tensor dx_TD;   ///< gradient of ce_sum * inverse_n_loss, undefined unless wanted
 };
 
+/// What a process holds of a block's banks; empty: all of them.
+using HeldBanks =
+    std::function<BlockAdapters(const BlockAdapters& whole, const BlockShape&, std::int64_t layer)>;
+
 class Transformer {
  public:
   explicit Transformer(std::shared_ptr<const BaseModel> base);
@@ -39,8 +44,11 @@ class Transformer {
   /// Installs adapters as planned, initialised from `seed`.
   /// Throws UsageError for a site or layer that matches nothing, an unknown router or rank gate,
   /// two adapters on one linear, gates that do not fit their experts, or another router beside one
-  /// that mixes logits.
-  void adapt(const AdapterPlan& plan, std::uint64_t seed);
+  /// that mixes logits. `held`: see Block::adapt.
+  void adapt(const AdapterPlan& plan, std::uint64_t seed, const HeldBanks& held = {});
+  /// Where experts are from now on; null: in the blocks. The source outlives its use.
+  void use_experts(ExpertSource* experts) { experts_ = experts; }
+  [[nodiscard]] ExpertSource* experts() const { return experts_; }
 
   /// Throws ContentError "file:line: ..." for a document longer than the model's positions, with a
   /// token outside its embedding, or in which a gate per document has no token to read.
@@ -100,6 +108,7 @@ class Transformer {
   gates::Override gates_;
   std::set<std::string> scopes_;  // of all gates per document
   std::int64_t copies_ = 0;       // experts whose logits are mixed
+  ExpertSource* experts_ = nullptr;
 };
 
 }  // namespace dfmoa::model

@@ -48,11 +48,6 @@ void LogConfig::fields(base::FieldList& list) {
       .range(0, 1e9);
 }
 
-void ParallelConfig::fields(base::FieldList& list) {
-  list.add("transport", transport, "replicate: every process holds all experts")
-      .one_of({"replicate"});
-}
-
 std::vector<std::pair<std::string, base::FieldList>> sections_of(RunConfig& config) {
   std::vector<std::pair<std::string, base::FieldList>> sections;
   const auto add = [&](const std::string& name, auto& section) {
@@ -172,6 +167,7 @@ void require_named(const std::string& key, const std::string& name, const std::s
 }  // namespace
 
 void RunConfig::validate() const {
+  parallel.validate(train.memory == "keep");
   std::vector<std::string> routers;
   std::vector<std::string> rank_gates;
   require_named("dfa.router", plan.dfa.router, "router", plan.routers);

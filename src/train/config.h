@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "checkpoints/config.h"
+#include "distributed/config.h"
 #include "src/base/fields.h"
 #include "src/data/config.h"
 #include "src/model/transformer.h"
@@ -50,19 +51,13 @@ struct LogConfig {
   void fields(base::FieldList& list);
 };
 
-struct ParallelConfig {
-  std::string transport = "replicate";
-
-  void fields(base::FieldList& list);
-};
-
 /// Sections [model] [data] [adapter.NAME] [router.NAME] [rank.NAME] [parallel] [train] [checkpoint]
 /// [log].
 struct RunConfig {
   model::ModelConfig model;
   data::DataConfig data;
   model::AdapterPlan plan;
-  ParallelConfig parallel;
+  distributed::ParallelConfig parallel;
   TrainConfig train;
   checkpoints::CheckpointConfig checkpoint;
   LogConfig log;

@@ -1,11 +1,11 @@
-// The order in which a cut keeps directions and dimensions.
+// What a cut chooses from, and the order in which it keeps directions and dimensions.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
-#include <tuple>
 #include <vector>
+
+#include "distributed/expert_transport.h"
 
 namespace dfmoa::train {
 
@@ -15,16 +15,16 @@ struct CutCandidate {
   double norm = 0;         ///< |A_n| |B_n|, or of the weights that a dimension connects
   std::int64_t id = 0;
   std::array<std::size_t, 3> place{};  ///< layer, then group and site, or mask
-  std::int64_t position = 0;           ///< inside its site, or its mask
 };
 
+/// The candidates of all owners, in the order in which a process that holds everything lists them.
+[[nodiscard]] std::vector<CutCandidate> candidates_of_all(std::vector<CutCandidate> held,
+                                                          distributed::ExpertTransport& transport);
+
 /// Sorts by probability, norm, then lowest id, and drops what exceeds the budget (0: nothing).
-inline void keep_best(std::vector<CutCandidate>& candidates, std::int64_t budget) {
-  std::stable_sort(candidates.begin(), candidates.end(), [](const auto& x, const auto& y) {
-    return std::tie(y.probability, y.norm, x.id) < std::tie(x.probability, x.norm, y.id);
-  });
-  const auto limit = static_cast<std::size_t>(budget);
-  if (budget > 0 && candidates.size() > limit) candidates.resize(limit);
-}
+void keep_best(std::vector<CutCandidate>& candidates, std::int64_t budget);
+
+/// Where `id` stands among the ascending ids of a bank. Throws ShapeError if it does not.
+[[nodiscard]] std::int64_t position_of(std::int64_t id, const std::vector<std::int64_t>& ids);
 
 }  // namespace dfmoa::train

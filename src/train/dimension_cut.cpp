@@ -58,14 +58,14 @@ void collect_mask(const model::Transformer& model, const model::Block& block, st
     candidates.push_back({std::round(p * 1000) / 1000,
                           gates.kind == "proximal" ? std::abs(z) * norm : norm,
                           id,
-                          {layer, number, 0},
-                          n});
+                          {layer, number, 0}});
   }
 }
 
 }  // namespace
 
-CutReport cut_dimensions(model::Transformer& model, std::int64_t budget) {
+CutReport cut_dimensions(model::Transformer& model, std::int64_t budget,
+                         distributed::ExpertTransport& transport) {
   const at::NoGradGuard no_grad;
   std::vector<CutCandidate> candidates;
   std::vector<KeptDimensions> keep;
@@ -74,14 +74,17 @@ CutReport cut_dimensions(model::Transformer& model, std::int64_t budget) {
     const auto& masks = block.adapters().attention.masks;
     keep.emplace_back(masks.size());
     for (std::size_t m = 0; m < masks.size(); ++m) {
-      report.before += masks[m].left();
+      report.before += block.whole().attention.masks[m].left();
       collect_mask(model, block, m, candidates);
     }
   }
+  candidates = candidates_of_all(std::move(candidates), transport);
   keep_best(candidates, budget);
   report.after = static_cast<std::int64_t>(candidates.size());
   for (const auto& candidate : candidates) {
-    keep[candidate.place[0]][candidate.place[1]].push_back(candidate.position);
+    const auto [layer, mask, unused] = candidate.place;
+    const auto& ids = model.blocks()[layer].whole().attention.masks[mask].dimension_id_N;
+    keep[layer][mask].push_back(position_of(candidate.id, ids));
   }
   for (auto& block : model.blocks()) {
     auto& kept = keep[static_cast<std::size_t>(block.layer())];
@@ -89,25 +92,8 @@ CutReport cut_dimensions(model::Transformer& model, std::int64_t budget) {
     for (auto& mask : kept) std::sort(mask.begin(), mask.end());
     keep_dimensions(block, kept);
   }
+  transport.rearrange();
   return report;
-}
-
-void keep_dimensions(model::Block& block, const KeptDimensions& keep) {
-  auto adapters = block.adapters();
-  RowsOfParameter rows_of;
-  const auto device = block.parameters().empty() ? at::Device(at::kCPU)
-                                                 : block.parameters().flat_gradient().device();
-  for (std::size_t m = 0; m < keep.size(); ++m) {
-    auto& mask = adapters.attention.masks[m];
-    std::vector<std::int64_t> ids;
-    for (const auto position : keep[m]) {
-      ids.push_back(mask.dimension_id_N[static_cast<std::size_t>(position)]);
-    }
-    mask.dimension_id_N = ids;
-    rows_of[mask.parameter()] = torch::tensor(keep[m], torch::kLong).to(device);
-  }
-  auto parameters = restricted(block.parameters(), rows_of);
-  block.replace(std::move(adapters), std::move(parameters));
 }
 
 }  // namespace dfmoa::train

@@ -44,7 +44,30 @@ ExpertRank rank_of(const HostGroup& group, const at::Tensor& b_NF, const adapter
 
 }  // namespace
 
-std::vector<ExpertRank> expert_ranks(const model::Transformer& model) {
+namespace {
+
+/// Experts of others have no directions here: they add nothing, and their owners all.
+void add_owners(std::vector<ExpertRank>& all, distributed::ExpertTransport& transport) {
+  std::vector<double> words;
+  for (const auto& one : all) {
+    words.insert(words.end(), {static_cast<double>(one.rank), static_cast<double>(one.active),
+                               one.expected, one.spectral});
+  }
+  transport.mesh().experts().all_reduce(words.data(), static_cast<std::int64_t>(words.size()),
+                                        base::DType::f64, comm::Op::sum, "figures/ranks");
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto* word = words.data() + 4 * i;
+    all[i].rank = static_cast<std::int64_t>(word[0]);
+    all[i].active = static_cast<std::int64_t>(word[1]);
+    all[i].expected = word[2];
+    all[i].spectral = word[3];
+  }
+}
+
+}  // namespace
+
+std::vector<ExpertRank> expert_ranks(const model::Transformer& model,
+                                     distributed::ExpertTransport* transport) {
   const at::NoGradGuard no_grad;
   std::vector<ExpertRank> all;
   for (const auto& block : model.blocks()) {
@@ -60,6 +83,7 @@ std::vector<ExpertRank> expert_ranks(const model::Transformer& model) {
       }
     }
   }
+  if (transport != nullptr && transport->is_sharded()) add_owners(all, *transport);
   return all;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "distributed/expert_transport.h"
 #include "src/model/transformer.h"
 
 namespace dfmoa::train {
@@ -25,8 +26,10 @@ struct DimensionRank {
   double expected = 0;      ///< E[L0]; equals active for gates without noise
 };
 
-/// Sites in block order, experts in theirs. Reads all adapters on the host.
-[[nodiscard]] std::vector<ExpertRank> expert_ranks(const model::Transformer& model);
+/// Sites in block order, experts in theirs. Reads all adapters on the host. Collective where
+/// `transport` shards the experts: every owner tells of its own.
+[[nodiscard]] std::vector<ExpertRank> expert_ranks(
+    const model::Transformer& model, distributed::ExpertTransport* transport = nullptr);
 
 /// The masks on dimensions of attention heads, in block order.
 [[nodiscard]] std::vector<DimensionRank> dimension_ranks(const model::Transformer& model);

@@ -46,6 +46,9 @@ HeldOut evaluate_held_out(const model::Transformer& model, const data::SampleRea
                        const bool mine = number++ % comm.num_processes() == comm.process();
                        if (mine) add_row(model, row, sums);
                      });
+  // Where experts are shared all run as many rows: an empty one instead of what others have more.
+  const auto more = number % comm.num_processes();
+  if (more > 0 && comm.process() >= more) add_row(model, {}, sums);
   std::vector<double> flat;
   for (const auto& [task, sum] : sums) flat.insert(flat.end(), sum.begin(), sum.end());
   comm.all_reduce(flat.data(), static_cast<std::int64_t>(flat.size()), base::DType::f64,
@@ -73,9 +76,12 @@ std::optional<double> cross_entropy(const model::Transformer& model,
                                     const std::string& tag) {
   std::array<double, 2> sum{};  // of losses, of tokens
   const auto stride = static_cast<std::size_t>(comm.num_processes());
-  for (auto m = static_cast<std::size_t>(comm.process()); m < rows.size(); m += stride) {
-    sum[0] += run_head(model, rows[m]).ce_sum.item<double>();
-    sum[1] += static_cast<double>(rows[m].loss_tokens());
+  const data::PackedRow empty_slot;
+  for (std::size_t slot = 0; slot * stride < rows.size(); ++slot) {
+    const auto m = slot * stride + static_cast<std::size_t>(comm.process());
+    const auto& row = m < rows.size() ? rows[m] : empty_slot;
+    sum[0] += run_head(model, row).ce_sum.item<double>();
+    sum[1] += static_cast<double>(row.loss_tokens());
   }
   comm.all_reduce(sum.data(), 2, base::DType::f64, comm::Op::sum, tag);
   if (sum[1] == 0) return std::nullopt;

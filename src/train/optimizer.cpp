@@ -46,18 +46,6 @@ void Optimizer::step(std::vector<model::Block>& blocks, const Rates& rates,
   }
 }
 
-at::Tensor squared_gradient_norm(const std::vector<model::Block>& blocks) {
-  auto total = at::Tensor();
-  for (const auto& block : blocks) {
-    if (block.parameters().empty()) continue;
-    const auto& gradient = block.parameters().flat_gradient();
-    const auto square =
-        at::linalg_vector_norm(gradient, 2, std::nullopt, false, at::kDouble).square();
-    total = total.defined() ? total + square : square;
-  }
-  return total.defined() ? total : at::zeros({}, at::kDouble);
-}
-
 void scale_gradients(std::vector<model::Block>& blocks, double factor) {
   for (auto& block : blocks) {
     if (block.parameters().empty()) continue;

@@ -29,9 +29,6 @@ class Optimizer {
   TrainConfig config_;
 };
 
-/// () fp64: sum of squares of all gradients in block order, not yet read.
-[[nodiscard]] at::Tensor squared_gradient_norm(const std::vector<model::Block>& blocks);
-
 /// Multiplies every gradient.
 void scale_gradients(std::vector<model::Block>& blocks, double factor);
 

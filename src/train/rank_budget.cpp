@@ -5,6 +5,7 @@
 #include "src/adapters/rank_gate.h"
 #include "src/base/error.h"
 #include "src/base/text.h"
+#include "src/ops/dtype.h"
 #include "src/train/singular_directions.h"
 
 namespace dfmoa::train {
@@ -34,14 +35,31 @@ void check(const std::string& name, const adapters::RankGateConfig& config) {
 }
 
 /// Adds sign(m) / length of every segment.
-void add_mean_slope(const at::Tensor& gradient_N, const at::Tensor& m,
-                    const std::vector<std::int64_t>& segments, double weight) {
+void add_mean_slope(const at::Tensor& gradient_N, const at::Tensor& m, const GateVector& gates,
+                    double weight) {
   std::int64_t first = 0;
-  for (const auto length : segments) {
-    gradient_N.narrow(0, first, length)
-        .add_(m.narrow(0, first, length).sign(), weight / static_cast<double>(length));
-    first += length;
+  for (const auto& [held, whole] : gates.segments) {
+    gradient_N.narrow(0, first, held)
+        .add_(m.narrow(0, first, held).sign(), weight / static_cast<double>(whole));
+    first += held;
   }
+}
+
+/// Every process's gates of one kind, the same everywhere.
+at::Tensor all_magnitudes(const std::vector<at::Tensor>& held,
+                          distributed::ExpertTransport& transport, at::TensorOptions options) {
+  const auto mine = held.empty() ? at::zeros({0}, options) : at::cat(held);
+  if (!transport.is_sharded()) return mine;
+  auto& comm = transport.mesh().experts();
+  auto count = mine.numel();
+  comm.all_reduce(&count, 1, base::DType::i64, comm::Op::max, "C3/proximal");
+  // Pads are below every magnitude, and no budget asks for as many gates as there are with them.
+  const auto padded = at::full({count}, -1.0, options.device(at::kCPU));
+  padded.narrow(0, 0, mine.numel()).copy_(mine);
+  const auto all = at::empty({count * comm.num_processes()}, padded.options());
+  comm.all_gather(padded.const_data_ptr(), count, all.mutable_data_ptr(),
+                  ops::from_torch(all.scalar_type()), "C3/proximal");
+  return all.masked_select(all >= 0).to(options.device());
 }
 
 }  // namespace
@@ -97,19 +115,24 @@ double RankBudget::penalty(const RankCount& rank, std::int64_t step) const {
   return lambda_ * excess / static_cast<double>(std::max<std::int64_t>(rank.total - rank.fixed, 1));
 }
 
-void RankBudget::add_gradient(model::Transformer& model, std::int64_t step) const {
+void RankBudget::add_gradient(model::Transformer& model, std::int64_t step,
+                              std::optional<double> expected) const {
   if (!penalises(step) || config_->kind == "proximal") return;
   const at::NoGradGuard no_grad;
   const auto fixed = static_cast<double>(fixed_rank(model, owner_));
   const auto total = static_cast<double>(total_rank(model, owner_)) - fixed;
   at::Tensor exceeded;  // 1 above the budget, else 0: decided where the gates are
-  if (has_dual()) exceeded = rank_figures(model, owner_)[1] > config_->budget + fixed;
+  if (has_dual() && expected) {
+    if (*expected <= config_->budget + fixed) return;
+  } else if (has_dual()) {
+    exceeded = rank_figures(model, owner_)[1] > config_->budget + fixed;
+  }
   for (const auto& gates : gate_vectors(model, owner_)) {
     auto& parameters = model.blocks()[gates.layer].parameters();
     auto gradient_N = parameters.gradient(parameters.index_of(gates.parameter));
     const auto& m = parameters.leaf(gates.parameter);
     if (config_->kind == "literal") {
-      add_mean_slope(gradient_N, m, gates.segments, lambda_);
+      add_mean_slope(gradient_N, m, gates, lambda_);
       continue;
     }
     const auto p = adapters::alive_probability(m);
@@ -118,7 +141,8 @@ void RankBudget::add_gradient(model::Transformer& model, std::int64_t step) cons
   }
 }
 
-void RankBudget::shrink_gates(model::Transformer& model, std::int64_t step) const {
+void RankBudget::shrink_gates(model::Transformer& model, std::int64_t step,
+                              distributed::ExpertTransport& transport) const {
   if (!penalises(step) || config_->kind != "proximal") return;
   const auto options =
       at::TensorOptions().dtype(model.dtype()).device(model.base().embedding_VD.device());
@@ -130,7 +154,8 @@ void RankBudget::shrink_gates(model::Transformer& model, std::int64_t step) cons
       magnitude.push_back(
           model.blocks()[gates.layer].parameters().leaf(gates.parameter).detach().abs());
     }
-    const auto sorted_N = std::get<0>(at::cat(magnitude).sort(0, /*descending=*/true));
+    const auto sorted_N =
+        std::get<0>(all_magnitudes(magnitude, transport, options).sort(0, /*descending=*/true));
     const auto room = static_cast<std::int64_t>(config_->budget);
     if (sorted_N.size(0) <= room) return;
     threshold = at::minimum(threshold, sorted_N[room]);
@@ -153,12 +178,12 @@ bool RankBudget::cuts_at(std::int64_t step) const {
   return config_ && config_->kind != "literal" && !was_cut_ && step >= cut_;
 }
 
-CutReport RankBudget::cut(model::Transformer& model) {
+CutReport RankBudget::cut(model::Transformer& model, distributed::ExpertTransport& transport) {
   was_cut_ = true;
   const auto limit = static_cast<std::int64_t>(config_->budget);
   if (config_->kind == "svd") to_singular_directions(model);
-  const auto report =
-      owner_ == RankOwner::directions ? cut_directions(model, limit) : cut_dimensions(model, limit);
+  const auto report = owner_ == RankOwner::directions ? cut_directions(model, limit, transport)
+                                                      : cut_dimensions(model, limit, transport);
   for (const auto& gates : gate_vectors(model, owner_)) {
     auto& parameters = model.blocks()[gates.layer].parameters();
     parameters.moment1(parameters.index_of(gates.parameter)).zero_();

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "distributed/expert_transport.h"
 #include "src/base/state_tree.h"
 #include "src/model/transformer.h"
 
@@ -16,12 +17,17 @@ namespace dfmoa::train {
 /// What gates of a [rank.NAME] are of: directions of adapters, or dimensions of attention heads.
 enum class RankOwner { directions, dimensions };
 
-/// One vector of trained gates in a model.
+/// One vector of trained gates in a model, as far as this process holds it.
 struct GateVector {
+  /// What `literal` averages: a linear, a head.
+  struct Segment {
+    std::int64_t held = 0;   ///< gates here
+    std::int64_t whole = 0;  ///< gates in all processes
+  };
   std::size_t layer = 0;
   std::string parameter;
   std::string kind;
-  std::vector<std::int64_t> segments;  ///< lengths of what `literal` averages: linears, heads
+  std::vector<Segment> segments;
 };
 [[nodiscard]] std::vector<GateVector> gate_vectors(const model::Transformer& model,
                                                    RankOwner owner);
@@ -41,14 +47,15 @@ struct RankCount {
   double penalised = 0;  ///< `literal`: mean |m| of a segment, summed; `proximal`: sum |z|
 };
 constexpr std::size_t kRankFigures = 3;
-/// (kRankFigures) fp64 where the gates are, not yet read: active, expected, penalised.
+/// (kRankFigures) fp64 where the gates are, not yet read: active, expected, penalised, of what this
+/// process holds.
 [[nodiscard]] at::Tensor rank_figures(const model::Transformer& model,
                                       RankOwner owner = RankOwner::directions);
 /// The count that belongs to figures which the host has read.
 [[nodiscard]] RankCount rank_count(const model::Transformer& model,
                                    std::span<const double, kRankFigures> figures,
                                    RankOwner owner = RankOwner::directions);
-/// Both, with one host read.
+/// Both, with one host read, in a process that holds the whole model.
 [[nodiscard]] RankCount count_rank(const model::Transformer& model,
                                    RankOwner owner = RankOwner::directions);
 /// Directions or dimensions that exist; and directions of adapters without a rank gate.
@@ -76,12 +83,15 @@ class RankBudget {
   [[nodiscard]] double learning_rate(std::int64_t step) const;
 
   /// Value of the penalty at gates whose count is `rank`; and its gradient at the present gates,
-  /// added once by every replica after the reduction, without a host read.
+  /// added once by every holder after the reduction. `expected` is E[L0] of the world where gates
+  /// are sharded; without it there is no host read.
   [[nodiscard]] double penalty(const RankCount& rank, std::int64_t step) const;
-  void add_gradient(model::Transformer& model, std::int64_t step) const;
+  void add_gradient(model::Transformer& model, std::int64_t step,
+                    std::optional<double> expected = std::nullopt) const;
   /// After the optimiser's step: what kind proximal takes from every gate; with a budget no more
   /// than closes the gates that it has no room for.
-  void shrink_gates(model::Transformer& model, std::int64_t step) const;
+  void shrink_gates(model::Transformer& model, std::int64_t step,
+                    distributed::ExpertTransport& transport) const;
   /// With the optimiser's step, which started from gates of count `rank`: the penalty's weight
   /// follows the excess over the budget.
   void dual_step(const RankCount& rank, std::int64_t step);
@@ -93,7 +103,7 @@ class RankBudget {
   /// Removes directions of adapters with rank gates for good, with their moments; the gates that
   /// stay lose the momentum of the penalty that has ended. Evaluation-form logits do not change
   /// where only directions with z = 0 go.
-  CutReport cut(model::Transformer& model);
+  CutReport cut(model::Transformer& model, distributed::ExpertTransport& transport);
 
   void list(base::StateTree& tree);
   /// Takes over whether the run has had its cut: from `saved`, or from its `step` where a
@@ -118,7 +128,8 @@ class RankBudget {
 [[nodiscard]] at::Tensor evaluation_gates(const model::Block& block,
                                           const adapters::GroupBank& group);
 
-/// Kept positions, ascending: per group and site of a block's adapters, or per mask of its heads.
+/// Kept positions in the whole banks, ascending: per group and site of a block's adapters, or per
+/// mask of its heads.
 using KeptDirections = std::vector<std::vector<std::vector<std::int64_t>>>;
 using KeptDimensions = std::vector<std::vector<std::int64_t>>;
 
@@ -133,8 +144,10 @@ void keep_directions(model::Block& block, const KeptDirections& keep);
 void keep_dimensions(model::Block& block, const KeptDimensions& keep);
 
 /// Keeps the best `budget` open directions, or dimensions, of the model (0: all open ones) and
-/// removes the rest.
-[[nodiscard]] CutReport cut_directions(model::Transformer& model, std::int64_t budget);
-[[nodiscard]] CutReport cut_dimensions(model::Transformer& model, std::int64_t budget);
+/// removes the rest, everywhere: owners tell each other what they hold.
+[[nodiscard]] CutReport cut_directions(model::Transformer& model, std::int64_t budget,
+                                       distributed::ExpertTransport& transport);
+[[nodiscard]] CutReport cut_dimensions(model::Transformer& model, std::int64_t budget,
+                                       distributed::ExpertTransport& transport);
 
 }  // namespace dfmoa::train

@@ -41,8 +41,7 @@ void collect_site(const model::Block& block, const GroupFigures& figures,
     found({std::round(p * 1000) / 1000,
            is_free ? std::abs(z) * norm : norm,
            site.direction_id_N[static_cast<std::size_t>(n)],
-           {},
-           n});
+           {}});
   }
 }
 
@@ -54,7 +53,8 @@ KeptDirections nothing_kept(const model::Block& block) {
 
 }  // namespace
 
-CutReport cut_directions(model::Transformer& model, std::int64_t budget) {
+CutReport cut_directions(model::Transformer& model, std::int64_t budget,
+                         distributed::ExpertTransport& transport) {
   const at::NoGradGuard no_grad;
   std::vector<CutCandidate> candidates;
   std::vector<KeptDirections> keep;
@@ -67,11 +67,12 @@ CutReport cut_directions(model::Transformer& model, std::int64_t budget) {
       const GroupFigures figures(block, groups[g]);
       for (std::size_t s = 0; s < groups[g].sites.size(); ++s) {
         const auto& site = groups[g].sites[s];
+        const auto directions = block.whole().groups[g].sites[s].directions();
         if (site.rank_gate.empty()) {  // it keeps all that it has
-          for (std::int64_t n = 0; n < site.directions(); ++n) kept[g][s].push_back(n);
+          for (std::int64_t n = 0; n < directions; ++n) kept[g][s].push_back(n);
           continue;
         }
-        report.before += site.directions();
+        report.before += directions;
         collect_site(block, figures, site, groups[g].name + "/" + site.site + "/b",
                      [&](CutCandidate candidate) {
                        candidate.place = {static_cast<std::size_t>(block.layer()), g, s};
@@ -80,20 +81,23 @@ CutReport cut_directions(model::Transformer& model, std::int64_t budget) {
       }
     }
   }
+  candidates = candidates_of_all(std::move(candidates), transport);
   keep_best(candidates, budget);
   report.after = static_cast<std::int64_t>(candidates.size());
   for (const auto& candidate : candidates) {
     const auto [layer, g, s] = candidate.place;
-    keep[layer][g][s].push_back(candidate.position);
+    const auto& ids = model.blocks()[layer].whole().groups[g].sites[s].direction_id_N;
+    keep[layer][g][s].push_back(position_of(candidate.id, ids));
   }
   for (auto& block : model.blocks()) {
-    if (block.adapters().empty()) continue;
+    if (block.whole().empty()) continue;
     auto& kept = keep[static_cast<std::size_t>(block.layer())];
     for (auto& group : kept) {
       for (auto& site : group) std::sort(site.begin(), site.end());
     }
     keep_directions(block, kept);
   }
+  transport.rearrange();
   return report;
 }
 

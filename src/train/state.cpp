@@ -1,198 +1,253 @@
 #include "src/train/state.h"
 
-#include <numeric>
+#include <algorithm>
 
+#include "checkpoints/stream.h"
 #include "src/base/error.h"
-#include "src/base/hash.h"
 #include "src/base/text.h"
 #include "src/ops/dtype.h"
+#include "src/train/cut_candidate.h"
 #include "src/train/rank_budget.h"
 
 namespace dfmoa::train {
 namespace {
 
-void add(base::StateTree& tree, const std::string& name, const at::Tensor& tensor) {
-  tree.add({name, ops::from_torch(tensor.scalar_type()), tensor.sizes().vec(),
-            tensor.numel() > 0 ? const_cast<void*>(tensor.const_data_ptr()) : nullptr, 0});
-}
-
-/// Parameter `index` of a block and, if wanted, its moments; rows [begin, begin + count) of them.
-void add_rows(base::StateTree& tree, const adapters::ParameterSet& parameters,
-              const std::string& parameter, const std::string& name, std::int64_t begin,
-              std::int64_t count, bool moments) {
-  const auto index = parameters.index_of(parameter);
-  add(tree, name, parameters.leaves()[index].detach().narrow(0, begin, count));
-  if (!moments) return;
-  add(tree, "optimizer/moment1/" + name, parameters.moment1(index).narrow(0, begin, count));
-  add(tree, "optimizer/moment2/" + name, parameters.moment2(index).narrow(0, begin, count));
-}
-
-std::string expert_name(const model::Block& block, const adapters::SiteBank& site,
-                        std::int64_t expert) {
-  return base::text("layer/", block.layer(), "/", site.site, "/expert/", expert);
-}
-
 std::string dimension_ids_name(const model::Block& block, const model::DimensionMask& mask) {
   return base::text("layer/", block.layer(), "/dfa/", mask.name, "/dimension_id");
 }
 
-void list_site(const model::Block& block, const adapters::ParameterSet& parameters,
-               const adapters::GroupBank& group, const adapters::SiteBank& site, bool moments,
-               base::StateTree& tree) {
-  if (site.shared_a) {
-    add_rows(tree, parameters, group.name + "/A",
-             base::text("layer/", block.layer(), "/", site.site, "/shared/A"), site.a_first,
-             site.a_rows(), moments);
-  }
-  for (std::int64_t expert = 0; expert < site.experts(); ++expert) {
-    const auto begin = site.begin_of(expert);
-    const auto count = site.rank_E[static_cast<std::size_t>(expert)];
-    const auto name = expert_name(block, site, expert);
-    if (!site.shared_a) {
-      add_rows(tree, parameters, group.name + "/A", name + "/A", site.a_begin_of(expert), count,
-               moments);
-    }
-    add_rows(tree, parameters, group.name + "/" + site.site + "/b", name + "/B", begin, count,
-             moments);
-    if (group.rank_gated) {
-      add_rows(tree, parameters, group.name + "/logit", name + "/rank_logit", site.first + begin,
-               count, moments);
-    }
-    auto* ids = const_cast<std::int64_t*>(site.direction_id_N.data()) + begin;
-    tree.add({name + "/direction_id", base::DType::i64, {count}, count > 0 ? ids : nullptr, 0});
-  }
+void add(base::StateTree& tree, const std::string& name, const at::Tensor& tensor, int owner = 0) {
+  tree.add({name, ops::from_torch(tensor.scalar_type()), tensor.sizes().vec(),
+            tensor.numel() > 0 ? const_cast<void*>(tensor.const_data_ptr()) : nullptr, owner});
 }
 
-/// Adapters beside linears, and what gates attention: under their names inside the block.
-void list_others(const model::Block& block, const adapters::ParameterSet& parameters, bool moments,
-                 base::StateTree& tree) {
-  const auto layer = base::text("layer/", block.layer(), "/");
-  for (const auto& spec : parameters.specs()) {
-    const bool is_other = spec.name.starts_with("parallel/") || spec.name.starts_with("prompt/") ||
-                          spec.name.starts_with("dfa/");
-    if (!is_other) continue;
-    add_rows(tree, parameters, spec.name, layer + spec.name, 0, spec.shape[0], moments);
+/// Rows of a parameter that become arrays of a checkpoint.
+struct ListedRows {
+  std::string parameter;
+  std::int64_t begin = 0;
+  std::int64_t count = 0;
+  int owner = 0;
+  bool is_held = true;
+  std::vector<std::int64_t> row{};  ///< shape of one row, where it is not held
+};
+
+/// Lists one block's arrays.
+class BlockLister {
+ public:
+  BlockLister(const model::Block& block, const adapters::ParameterSet& held, bool moments,
+              base::StateTree& tree, const distributed::BlockOwners* owners)
+      : block_(block), held_(held), moments_(moments), tree_(tree), owners_(owners) {}
+
+  void add_rows(const std::string& name, const ListedRows& rows) {
+    if (!rows.is_held) return add_elsewhere(name, rows);
+    const auto index = held_.index_of(rows.parameter);
+    const auto cut = [&](const at::Tensor& all) { return all.narrow(0, rows.begin, rows.count); };
+    add(tree_, name, cut(held_.leaves()[index].detach()), rows.owner);
+    if (!moments_) return;
+    add(tree_, "optimizer/moment1/" + name, cut(held_.moment1(index)), rows.owner);
+    add(tree_, "optimizer/moment2/" + name, cut(held_.moment2(index)), rows.owner);
   }
-  for (const auto& mask : block.adapters().attention.masks) {
-    auto* ids = const_cast<std::int64_t*>(mask.dimension_id_N.data());
-    tree.add({dimension_ids_name(block, mask),
-              base::DType::i64,
-              {mask.left()},
-              mask.left() > 0 ? ids : nullptr,
-              0});
+
+  void add_site(std::size_t g, std::size_t s) {
+    const auto& group = block_.adapters().groups[g];
+    const auto& whole = block_.whole().groups[g].sites[s];
+    const auto& site = group.sites[s];
+    const auto layer = base::text("layer/", block_.layer(), "/", site.site);
+    if (site.shared_a) {
+      add_rows(layer + "/shared/A", {group.name + "/A", site.a_first, site.a_rows()});
+    }
+    for (std::int64_t expert = 0; expert < site.experts(); ++expert) {
+      const auto count = whole.rank_E[static_cast<std::size_t>(expert)];
+      const auto begin = site.begin_of(expert);
+      const auto owner =
+          owners_ == nullptr ? 0 : owners_->units.at(distributed::unit_name(whole, expert));
+      const bool is_held = site.rank_E[static_cast<std::size_t>(expert)] == count;
+      const auto name = base::text(layer, "/expert/", expert);
+      const auto rows = [&](const std::string& parameter, std::int64_t first,
+                            const std::vector<std::int64_t>& row) {
+        return ListedRows{group.name + parameter, first, count, owner, is_held, row};
+      };
+      if (!site.shared_a) {
+        add_rows(name + "/A", rows("/A", site.a_begin_of(expert), {group.in_features}));
+      }
+      add_rows(name + "/B", rows("/" + site.site + "/b", begin, {site.out_features}));
+      if (group.rank_gated) add_rows(name + "/rank_logit", rows("/logit", site.first + begin, {}));
+      auto* ids = const_cast<std::int64_t*>(whole.direction_id_N.data()) + whole.begin_of(expert);
+      tree_.add({name + "/direction_id", base::DType::i64, {count}, count > 0 ? ids : nullptr, 0});
+    }
   }
+
+  /// Adapters beside linears, and what gates attention: under their names inside the block.
+  void add_others(const std::map<std::string, HostParameters::Mask>& masks) {
+    const auto layer = base::text("layer/", block_.layer(), "/");
+    for (const auto& side : block_.whole().sides) {
+      const auto owner = owners_ == nullptr ? 0 : owners_->units.at(distributed::unit_name(side));
+      for (const auto& spec : model::side_specs(side, block_.shape())) {
+        const bool is_held = has(spec.name);
+        add_rows(layer + spec.name, {spec.name,
+                                     0,
+                                     spec.shape[0],
+                                     owner,
+                                     is_held,
+                                     {spec.shape.begin() + 1, spec.shape.end()}});
+      }
+    }
+    for (const auto& spec : held_.specs()) {
+      if (!spec.name.starts_with("dfa/")) continue;
+      const auto whole = masks.find(spec.name);
+      if (whole == masks.end()) {
+        add_rows(layer + spec.name, {spec.name, 0, spec.shape[0]});
+      } else {
+        add_mask(layer + spec.name, whole->second);
+      }
+    }
+    for (const auto& mask : block_.whole().attention.masks) {
+      auto* ids = const_cast<std::int64_t*>(mask.dimension_id_N.data());
+      tree_.add({dimension_ids_name(block_, mask),
+                 base::DType::i64,
+                 {mask.left()},
+                 mask.left() > 0 ? ids : nullptr,
+                 0});
+    }
+  }
+
+  void add_routers(BlockEntropy& entropy) {
+    const auto& routers = block_.whole().routers;
+    for (std::size_t r = 0; r < routers.size(); ++r) {
+      const auto name = base::text("layer/", block_.layer(), "/router/", routers[r].name);
+      const auto folder = "router/" + routers[r].name + "/";
+      for (const auto index : held_.indices_under(folder)) {
+        const auto& spec = held_.specs()[index];
+        add_rows(name + "/" + spec.name.substr(folder.size()), {spec.name, 0, spec.shape[0]});
+      }
+      entropy[r].list(tree_, name + "/entropy");
+    }
+  }
+
+ private:
+  [[nodiscard]] bool has(const std::string& parameter) const {
+    return std::any_of(held_.specs().begin(), held_.specs().end(),
+                       [&](const auto& spec) { return spec.name == parameter; });
+  }
+
+  /// An array that another process holds.
+  void add_elsewhere(const std::string& name, const ListedRows& rows) {
+    std::vector<std::int64_t> shape{rows.count};
+    shape.insert(shape.end(), rows.row.begin(), rows.row.end());
+    const auto dtype =
+        ops::from_torch(held_.flat_gradient().defined() ? held_.flat_gradient().scalar_type()
+                                                        : held_.leaves().at(0).scalar_type());
+    const auto add_one = [&](const std::string& path) {
+      tree_.add({path, dtype, shape, nullptr, rows.owner});
+    };
+    add_one(name);
+    if (!moments_) return;
+    add_one("optimizer/moment1/" + name);
+    add_one("optimizer/moment2/" + name);
+  }
+
+  void add_mask(const std::string& name, const HostParameters::Mask& mask) {
+    add(tree_, name, mask.value_N);
+    if (!moments_) return;
+    add(tree_, "optimizer/moment1/" + name, mask.moment1_N);
+    add(tree_, "optimizer/moment2/" + name, mask.moment2_N);
+  }
+
+  const model::Block& block_;
+  const adapters::ParameterSet& held_;
+  bool moments_;
+  base::StateTree& tree_;
+  const distributed::BlockOwners* owners_;  // null: everything lies in every process
+};
+
+/// Positions of the held dimensions among all that are left.
+at::Tensor positions_of(const model::DimensionMask& held, const model::DimensionMask& whole) {
+  std::vector<std::int64_t> positions;
+  for (const auto id : held.dimension_id_N) {
+    positions.push_back(position_of(id, whole.dimension_id_N));
+  }
+  return torch::tensor(positions, torch::kLong);
+}
+
+/// Every owner's gates of the masks of one block.
+std::map<std::string, HostParameters::Mask> gather_masks(const model::Block& block,
+                                                         const adapters::ParameterSet& held,
+                                                         comm::Communicator& owners) {
+  const at::NoGradGuard no_grad;
+  std::map<std::string, HostParameters::Mask> masks;
+  if (!block.whole().attention.has_logits()) return masks;
+  for (std::size_t m = 0; m < block.whole().attention.masks.size(); ++m) {
+    const auto& whole = block.whole().attention.masks[m];
+    const auto index_N = positions_of(block.adapters().attention.masks[m], whole);
+    const auto index = held.index_of(whole.parameter());
+    const auto& leaf = held.leaves()[index];
+    const auto all_3N = at::zeros({3, whole.left()}, leaf.options());
+    all_3N.index_copy_(1, index_N,
+                       at::stack({leaf.detach(), held.moment1(index), held.moment2(index)}));
+    owners.all_reduce(all_3N.mutable_data_ptr(), all_3N.numel(),
+                      ops::from_torch(all_3N.scalar_type()), comm::Op::sum, "state/masks");
+    masks[whole.parameter()] = {all_3N[0], all_3N[1], all_3N[2]};
+  }
+  return masks;
 }
 
 }  // namespace
 
 HostParameters list_model(model::Transformer& model, std::vector<BlockEntropy>& entropy,
-                          bool moments, base::StateTree& tree) {
+                          bool moments, base::StateTree& tree,
+                          distributed::ExpertTransport* transport) {
   HostParameters host;
+  const bool is_sharded = transport != nullptr && transport->is_sharded();
   for (auto& block : model.blocks()) {
-    host.push_back(block.parameters().on_host());
-    const auto& parameters = host.back();
-    for (const auto& group : block.adapters().groups) {
-      for (const auto& site : group.sites) {
-        list_site(block, parameters, group, site, moments, tree);
-      }
+    host.held.push_back(block.parameters().on_host());
+    auto& masks = host.masks.emplace_back();
+    if (block.whole().empty()) continue;
+    if (is_sharded) masks = gather_masks(block, host.held.back(), transport->mesh().experts());
+    BlockLister lister(block, host.held.back(), moments, tree,
+                       is_sharded ? transport->owners(block.layer()) : nullptr);
+    const auto& groups = block.whole().groups;
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+      for (std::size_t s = 0; s < groups[g].sites.size(); ++s) lister.add_site(g, s);
     }
-    list_others(block, parameters, moments, tree);
-    const auto& routers = block.adapters().routers;
-    for (std::size_t r = 0; r < routers.size(); ++r) {
-      const auto name = base::text("layer/", block.layer(), "/router/", routers[r].name);
-      const auto folder = "router/" + routers[r].name + "/";
-      for (const auto index : parameters.indices_under(folder)) {
-        const auto& spec = parameters.specs()[index];
-        add_rows(tree, parameters, spec.name, name + "/" + spec.name.substr(folder.size()), 0,
-                 spec.shape[0], moments);
-      }
-      entropy[static_cast<std::size_t>(block.layer())][r].list(tree, name + "/entropy");
-    }
+    lister.add_others(masks);
+    lister.add_routers(entropy[static_cast<std::size_t>(block.layer())]);
   }
   return host;
 }
 
 void take_parameters(model::Transformer& model, const HostParameters& parameters) {
-  for (std::size_t layer = 0; layer < parameters.size(); ++layer) {
+  const at::NoGradGuard no_grad;
+  for (std::size_t layer = 0; layer < parameters.held.size(); ++layer) {
     auto& block = model.blocks()[layer];
-    block.parameters().take(parameters[layer]);
-    block.index_dimensions();
-  }
-}
-
-namespace {
-
-/// Numbers that the checkpoint holds under `name`, at most `most` of them.
-std::int64_t held_by(const checkpoints::Checkpoint& checkpoint, const std::string& name,
-                     std::int64_t most, const char* what) {
-  const auto found = checkpoint.datasets().find(name);
-  if (found == checkpoint.datasets().end() || found->second.shape.empty() ||
-      found->second.shape[0] > most) {
-    throw base::ContentError(base::text("checkpoint ", checkpoint.folder().string(), ": ", name,
-                                        " is missing or holds more than the ", most, " ", what,
-                                        " of the configuration"));
-  }
-  return found->second.shape[0];
-}
-
-void match_directions(model::Block& block, const checkpoints::Checkpoint& checkpoint) {
-  bool shrunk = false;
-  KeptDirections keep;
-  for (const auto& group : block.adapters().groups) {
-    auto& sites = keep.emplace_back();
-    for (const auto& site : group.sites) {
-      auto& kept = sites.emplace_back();
-      for (std::int64_t expert = 0; expert < site.experts(); ++expert) {
-        const auto rank = site.rank_E[static_cast<std::size_t>(expert)];
-        const auto left = held_by(checkpoint, expert_name(block, site, expert) + "/direction_id",
-                                  rank, "directions");
-        for (std::int64_t r = 0; r < left; ++r) kept.push_back(site.begin_of(expert) + r);
-        shrunk = shrunk || left < rank;
-      }
+    block.parameters().take(parameters.held[layer]);
+    for (std::size_t m = 0; m < block.whole().attention.masks.size(); ++m) {
+      const auto& whole = block.whole().attention.masks[m];
+      const auto found = parameters.masks[layer].find(whole.parameter());
+      if (found == parameters.masks[layer].end()) continue;
+      const auto index_N = positions_of(block.adapters().attention.masks[m], whole);
+      const auto index = block.parameters().index_of(whole.parameter());
+      const auto take = [&](const at::Tensor& to, const at::Tensor& from_N) {
+        to.copy_(from_N.index_select(0, index_N));
+      };
+      take(block.parameters().leaves()[index], found->second.value_N);
+      take(block.parameters().moment1(index), found->second.moment1_N);
+      take(block.parameters().moment2(index), found->second.moment2_N);
     }
   }
-  if (shrunk) keep_directions(block, keep);
 }
 
-void match_dimensions(model::Block& block, const checkpoints::Checkpoint& checkpoint) {
-  bool shrunk = false;
-  KeptDimensions keep;
-  for (const auto& mask : block.adapters().attention.masks) {
-    const auto left =
-        held_by(checkpoint, dimension_ids_name(block, mask), mask.left(), "dimensions");
-    auto& kept = keep.emplace_back(static_cast<std::size_t>(left));
-    std::iota(kept.begin(), kept.end(), std::int64_t{0});
-    shrunk = shrunk || left < mask.left();
-  }
-  if (shrunk) keep_dimensions(block, keep);
-}
-
-}  // namespace
-
-void match_ranks(model::Transformer& model, const checkpoints::Checkpoint& checkpoint) {
-  for (auto& block : model.blocks()) {
-    if (block.adapters().empty()) continue;
-    match_directions(block, checkpoint);
-    match_dimensions(block, checkpoint);
-  }
-}
-
-std::string parameters_hash(model::Transformer& model, std::vector<BlockEntropy>& entropy) {
+std::string parameters_hash(model::Transformer& model, std::vector<BlockEntropy>& entropy,
+                            distributed::ExpertTransport& transport) {
   base::StateTree tree;
-  const auto host = list_model(model, entropy, /*moments=*/false, tree);
-  base::Hash128 hash;
-  for (const auto& [name, entry] : tree.entries()) {
-    hash.add_text(name);
-    hash.add(entry.data, entry.bytes());
-  }
-  return hash.hex();
+  const auto host = list_model(model, entropy, /*moments=*/false, tree, &transport);
+  return checkpoints::hash_of(tree, transport.mesh().world());
 }
 
 std::vector<BlockEntropy> make_entropy(const model::Transformer& model) {
   std::vector<BlockEntropy> all;
   for (const auto& block : model.blocks()) {
     auto& entropy = all.emplace_back();
-    for (const auto& router : block.adapters().routers) {
+    for (const auto& router : block.whole().routers) {
       entropy.emplace_back(router.config, router.experts);
     }
   }

@@ -1,6 +1,7 @@
 #include "src/train/step.h"
 
-#include "distributed/gradient_reduction.h"
+#include <c10/core/AutogradState.h>
+
 #include "src/base/error.h"
 #include "src/base/text.h"
 #include "src/model/logit_mixture.h"
@@ -39,11 +40,30 @@ BlockVector zero_statistics(const model::Transformer& model) {
 
 }  // namespace
 
+namespace {
+
+/// Backward runs on the thread that asks for it, whatever the device: it may meet collectives, and
+/// only one thread may talk to other processes.
+class OneThread {
+ public:
+  OneThread() { state().set_multithreading_enabled(false); }
+  ~OneThread() { state().set_multithreading_enabled(before_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  static c10::AutogradState& state() { return c10::AutogradState::get_tls_state(); }
+  bool before_ = state().get_multithreading_enabled();
+};
+
+}  // namespace
+
 /// Forward and backward of one micro-batch. Blocks below the lowest adapted one save nothing.
 class Step::Walk {
  public:
-  Walk(model::Transformer& model, const data::PackedRow& row, const model::StepKey& key, bool keep)
-      : model_(model), rows_(model.pack(row)), key_(key), keep_(keep) {}
+  Walk(model::Transformer& model, distributed::ExpertTransport& transport,
+       const data::PackedRow& row, const model::StepKey& key, bool keep)
+      : model_(model), transport_(transport), rows_(model.pack(row)), key_(key), keep_(keep) {}
 
   /// Adds to `statistics` unless it is null; `for_backward` false: nothing else is wanted.
   void forward(const BlockVector* statistics, bool for_backward) {
@@ -53,7 +73,8 @@ class Step::Walk {
       const bool above = for_backward && block.layer() >= lowest;
       if (above) inputs_.push_back(leaf(x_TD, block.layer()));
       const at::AutoGradMode grad_mode(above && keep_);
-      auto out = block.forward(above ? inputs_.back() : x_TD, {rows_, key_});
+      auto out = block.forward(above ? inputs_.back() : x_TD, pass_of(block, +1));
+      transport_.release(block);
       if (statistics != nullptr) statistics->of(block).add_(out.statistics_U.detach());
       x_TD = out.y_TD.detach();
       if (out.mix_TE.defined()) mix_TE_ = out.mix_TE.detach();
@@ -62,9 +83,8 @@ class Step::Walk {
     if (for_backward) top_TD_ = x_TD;
   }
 
-  /// Returns the CE sum. `reduce(layer)` is called after a block's gradients are complete.
-  template <class Reduce>
-  at::Tensor backward(double inverse_n_loss, const BlockVector& kappa, Reduce&& reduce) {
+  /// Returns the CE sum. `last`: no other micro-batch will add to the gradients.
+  at::Tensor backward(double inverse_n_loss, const BlockVector& kappa, bool last) {
     const auto mixed_TD = model_.mix(top_TD_, mix_TE_);
     auto head = model_.head(mixed_TD, rows_, inverse_n_loss, /*want_gradient=*/true);
     auto dy_TD = head.dx_TD;
@@ -75,8 +95,7 @@ class Step::Walk {
     for (auto layer = static_cast<std::int64_t>(model_.blocks().size()) - 1; layer >= lowest;
          --layer) {
       auto& block = model_.blocks()[static_cast<std::size_t>(layer)];
-      dy_TD = block_backward(block, dy_TD, kappa.of(block));
-      if (!block.parameters().empty()) reduce(block);
+      dy_TD = block_backward(block, dy_TD, kappa.of(block), last);
     }
     return head.ce_sum;
   }
@@ -86,17 +105,30 @@ class Step::Walk {
     return x_TD.detach().requires_grad_(layer > model_.lowest_adapted());
   }
 
-  at::Tensor block_backward(model::Block& block, const at::Tensor& dy_TD,
-                            const at::Tensor& kappa_U) {
+  /// Everything of a pass; `direction` leads to the block that runs next.
+  [[nodiscard]] model::Pass pass_of(const model::Block& block, std::int64_t direction) {
+    const auto next = block.layer() + direction;
+    const bool is_adapted =
+        next >= model_.lowest_adapted() && next < static_cast<std::int64_t>(model_.blocks().size());
+    const auto* neighbour = is_adapted ? &model_.blocks()[static_cast<std::size_t>(next)] : nullptr;
+    model::Pass pass{rows_, key_};
+    pass.part = &transport_.fetch(block, neighbour);
+    pass.tokens = transport_.tokens();
+    return pass;
+  }
+
+  at::Tensor block_backward(model::Block& block, const at::Tensor& dy_TD, const at::Tensor& kappa_U,
+                            bool last) {
     const auto x_TD = inputs_.back();
     inputs_.pop_back();
     model::BlockOutput out;
+    const auto pass = pass_of(block, -1);
     if (keep_) {
       out = std::move(outputs_.back());
       outputs_.pop_back();
     } else {
       const at::AutoGradMode grad_mode(true);
-      out = block.forward(x_TD, {rows_, key_});
+      out = block.forward(x_TD, pass);
     }
     std::vector<at::Tensor> roots{out.y_TD};
     std::vector<at::Tensor> seeds{dy_TD};
@@ -110,8 +142,9 @@ class Step::Walk {
     }
     std::vector<at::Tensor> wanted;
     if (x_TD.requires_grad()) wanted.push_back(x_TD);
-    const auto& leaves = block.parameters().leaves();
+    const auto& leaves = pass.part->parameters.leaves();
     wanted.insert(wanted.end(), leaves.begin(), leaves.end());
+    const OneThread one_thread;
     auto gradients = torch::autograd::grad(roots, wanted, seeds, /*retain_graph=*/false,
                                            /*create_graph=*/false, /*allow_unused=*/true);
     at::Tensor dx_TD;
@@ -119,11 +152,13 @@ class Step::Walk {
       dx_TD = gradients.front();
       gradients.erase(gradients.begin());
     }
-    if (!gradients.empty()) block.parameters().accumulate(gradients);
+    transport_.release(block);
+    if (!gradients.empty()) transport_.add(block, gradients, last);
     return dx_TD;
   }
 
   model::Transformer& model_;
+  distributed::ExpertTransport& transport_;
   model::PackedRows rows_;
   model::StepKey key_;
   bool keep_;
@@ -134,21 +169,28 @@ class Step::Walk {
   at::Tensor dmix_TE_;
 };
 
-Step::Step(model::Transformer& model, std::vector<BlockEntropy>& entropy, comm::Communicator& comm,
-           const StepOptions& options)
-    : model_(model), entropy_(entropy), comm_(comm), options_(options) {
+Step::Step(model::Transformer& model, std::vector<BlockEntropy>& entropy,
+           distributed::ExpertTransport& transport, const StepOptions& options)
+    : model_(model),
+      entropy_(entropy),
+      transport_(transport),
+      comm_(transport.mesh().world()),
+      options_(options) {
   for (const auto& block : entropy) num_routers_ += static_cast<double>(block.size());
 }
 
-double Step::global_loss_tokens(std::span<const data::PackedRow> rows) const {
-  double mine = 0;
+void Step::announce(std::span<const data::PackedRow> rows, const ExpectedRank& expected,
+                    StepResult& result) const {
+  std::array<double, 3> sums{0, expected[0], expected[1]};
   for (std::size_t m = 0; m < rows.size(); ++m) {
     const bool own = m % static_cast<std::size_t>(comm_.num_processes()) ==
                      static_cast<std::size_t>(comm_.process());
-    if (own) mine += static_cast<double>(rows[m].loss_tokens());
+    if (own) sums[0] += static_cast<double>(rows[m].loss_tokens());
   }
-  comm_.all_reduce(&mine, 1, base::DType::f64, comm::Op::sum, "C0");
-  if (mine > 0) return mine;
+  comm_.all_reduce(sums.data(), 3, base::DType::f64, comm::Op::sum, "C0");
+  result.n_loss = sums[0];
+  result.expected = {sums[1], sums[2]};
+  if (result.n_loss > 0) return;
   std::vector<std::string> where;
   for (const auto& row : rows) where.insert(where.end(), row.where.begin(), row.where.end());
   where.resize(std::min<std::size_t>(where.size(), 8));
@@ -173,7 +215,7 @@ std::vector<double> Step::kappa(const std::vector<std::vector<double>>& statisti
   std::vector<double> all;
   for (std::size_t layer = 0; layer < statistics.size(); ++layer) {
     std::size_t begin = 0;
-    const auto& routers = model_.blocks()[layer].adapters().routers;
+    const auto& routers = model_.blocks()[layer].whole().routers;
     for (std::size_t r = 0; r < routers.size(); ++r) {
       const auto size = static_cast<std::size_t>(routers[r].layout().size());
       const auto& entropy = entropy_[layer][r];
@@ -191,7 +233,7 @@ double Step::balance_value(const std::vector<std::vector<double>>& statistics) c
   double total = 0;
   for (std::size_t layer = 0; layer < statistics.size(); ++layer) {
     std::size_t begin = 0;
-    const auto& routers = model_.blocks()[layer].adapters().routers;
+    const auto& routers = model_.blocks()[layer].whole().routers;
     for (std::size_t r = 0; r < routers.size(); ++r) {
       const auto size = static_cast<std::size_t>(routers[r].layout().size());
       const auto value =
@@ -207,7 +249,7 @@ std::vector<std::vector<double>> Step::uniform_statistics() const {
   std::vector<std::vector<double>> all;
   for (const auto& block : model_.blocks()) {
     std::vector<double> uniform;
-    for (const auto& router : block.adapters().routers) {
+    for (const auto& router : block.whole().routers) {
       const auto one = router.layout().uniform();
       uniform.insert(uniform.end(), one.begin(), one.end());
     }
@@ -217,17 +259,21 @@ std::vector<std::vector<double>> Step::uniform_statistics() const {
 }
 
 StepResult Step::run(std::span<const data::PackedRow> rows, const model::StepKey& key,
-                     const std::vector<std::vector<double>>& last_statistics) {
+                     const std::vector<std::vector<double>>& last_statistics,
+                     const ExpectedRank& expected) {
   StepResult result;
-  result.n_loss = global_loss_tokens(rows);
-  for (auto& block : model_.blocks()) block.parameters().zero_gradient();
+  announce(rows, expected, result);
+  transport_.begin_step();
   const data::PackedRow empty_slot;
-  std::vector<const data::PackedRow*> mine;
   const auto processes = static_cast<std::size_t>(comm_.num_processes());
-  for (auto m = static_cast<std::size_t>(comm_.process()); m < rows.size(); m += processes) {
-    mine.push_back(&rows[m]);
+  std::vector<const data::PackedRow*> mine;
+  for (std::size_t slot = 0; slot * processes < rows.size(); ++slot) {
+    const auto m = slot * processes + static_cast<std::size_t>(comm_.process());
+    mine.push_back(m < rows.size() ? &rows[m] : &empty_slot);
   }
-  if (mine.empty()) mine.push_back(&empty_slot);  // no tokens, the same collectives
+  const auto walk_of = [&](const data::PackedRow& row, bool keep) {
+    return Walk(model_, transport_, row, key, keep);
+  };
 
   const auto counted = zero_statistics(model_);
   std::optional<BlockVector> slopes;
@@ -238,25 +284,22 @@ StepResult Step::run(std::span<const data::PackedRow> rows, const model::StepKey
   } else if (!one_pass) {
     for (const auto* row : mine) {
       const at::NoGradGuard no_grad;
-      Walk(model_, *row, key, false).forward(&counted, /*for_backward=*/false);
+      walk_of(*row, false).forward(&counted, /*for_backward=*/false);
     }
     result.statistics = sum_over_world(counted.all());
     slopes.emplace(model_, kappa(result.statistics));
   }
-  distributed::GradientReduction reduction(comm_);
   for (std::size_t m = 0; m < mine.size(); ++m) {
-    Walk walk(model_, *mine[m], key, options_.keep);
+    auto walk = walk_of(*mine[m], options_.keep);
     walk.forward(one_pass ? &counted : nullptr, /*for_backward=*/true);
     if (one_pass && !options_.lag_one) {
       result.statistics = sum_over_world(counted.all());
       slopes.emplace(model_, kappa(result.statistics));
     }
-    const bool last = m + 1 == mine.size();
-    const auto ce = walk.backward(1.0 / result.n_loss, *slopes, [&](model::Block& block) {
-      if (last) reduction.launch(block.layer(), block.parameters().flat_gradient());
-    });
+    const auto ce = walk.backward(1.0 / result.n_loss, *slopes, m + 1 == mine.size());
     result.ce_sum = m == 0 ? ce : result.ce_sum + ce;
   }
+  transport_.finish_step();
   if (options_.lag_one) result.statistics = sum_over_world(counted.all());
   result.balance = balance_value(result.statistics);
   return result;

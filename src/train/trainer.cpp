@@ -20,11 +20,12 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, model::Transformer& model, data::Loader& loader,
-                 comm::Communicator& comm, base::Logger& log)
+                 distributed::ExpertTransport& transport, base::Logger& log)
     : config_(config),
       model_(model),
       loader_(loader),
-      comm_(comm),
+      transport_(transport),
+      comm_(transport.mesh().world()),
       log_(log),
       entropy_(make_entropy(model)),
       budgets_{RankBudget(config.plan, config.train.steps, RankOwner::directions),
@@ -36,7 +37,8 @@ Trainer::Trainer(const RunConfig& config, model::Transformer& model, data::Loade
 }
 
 std::string Trainer::summary() {
-  return base::text("step ", step_, "\nparameters ", parameters_hash(model_, entropy_), "\n");
+  return base::text("step ", step_, "\nparameters ", parameters_hash(model_, entropy_, transport_),
+                    "\n");
 }
 
 RunReport Trainer::run(const RunOptions& options) {
@@ -70,7 +72,7 @@ RunReport Trainer::run(const RunOptions& options) {
   if (saved_step_ != step_) save(checkpoints);
   report.steps = step_;
   report.tokens_seen = tokens_seen_;
-  report.parameters_hash = parameters_hash(model_, entropy_);
+  report.parameters_hash = parameters_hash(model_, entropy_, transport_);
   report.checkpoint = checkpoints / checkpoints::folder_name(step_);
   return report;
 }
@@ -88,12 +90,16 @@ void Trainer::one_step(const RunOptions& options, RunReport& report) {
   for (auto& budget : budgets_) {
     if (budget.cuts_at(step_)) cut_rank(budget, rows);
   }
-  Step step(model_, entropy_, comm_,
+  Step step(model_, entropy_, transport_,
             {config_.train.memory == "keep", config_.train.statistics == "lag_one"});
   const model::StepKey key{static_cast<std::uint64_t>(config_.train.seed), step_,
                            budgets_[0].phase(step_), budgets_[1].phase(step_)};
-  auto result = step.run(rows, key, last_statistics_);
-  for (const auto& budget : budgets_) budget.add_gradient(model_, step_);
+  auto result = step.run(rows, key, last_statistics_, expected_share());
+  for (std::size_t b = 0; b < budgets_.size(); ++b) {
+    const auto expected =
+        transport_.is_sharded() ? std::optional(result.expected[b]) : std::nullopt;
+    budgets_[b].add_gradient(model_, step_, expected);
+  }
   const auto verdict = vote(result.ce_sum, options.stop != nullptr && options.stop->load());
   if (!verdict.finite) {
     throw base::MachineError(base::text("the loss or a gradient is not finite (gradient norm ",
@@ -129,11 +135,11 @@ void Trainer::update(const StepResult& result, const Vote& verdict) {
   optimizer_.step(model_.blocks(),
                   {rate, share, budgets_[0].learning_rate(step_), budgets_[1].learning_rate(step_)},
                   step_ + 1);
-  for (const auto& budget : budgets_) budget.shrink_gates(model_, step_);
+  for (const auto& budget : budgets_) budget.shrink_gates(model_, step_, transport_);
   for (std::size_t layer = 0; layer < entropy_.size(); ++layer) {
     std::size_t at = 0;
     for (std::size_t r = 0; r < entropy_[layer].size(); ++r) {
-      const auto layout = model_.blocks()[layer].adapters().routers[r].layout();
+      const auto layout = model_.blocks()[layer].whole().routers[r].layout();
       const auto size = static_cast<std::size_t>(layout.size());
       entropy_[layer][r].step(std::span(result.statistics[layer]).subspan(at, size), rate,
                               config_.train.beta1, config_.train.beta2);
@@ -143,36 +149,47 @@ void Trainer::update(const StepResult& result, const Vote& verdict) {
   for (std::size_t b = 0; b < budgets_.size(); ++b) budgets_[b].dual_step(verdict.rank[b], step_);
 }
 
+ExpectedRank Trainer::expected_share() const {
+  ExpectedRank expected{};
+  if (!transport_.is_sharded() || !transport_.speaks()) return expected;
+  for (const auto owner : {RankOwner::directions, RankOwner::dimensions}) {
+    const auto b = owner == RankOwner::directions ? 0U : 1U;
+    if (budgets_[b].is_on()) expected[b] = rank_figures(model_, owner)[1].item<double>();
+  }
+  return expected;
+}
+
 Trainer::Vote Trainer::vote(const at::Tensor& ce_sum_of_process, bool stop) {
   // All that the host must know of forward, backward and gates, in one read.
-  const auto sums = at::stack({ce_sum_of_process, squared_gradient_norm(model_.blocks())});
-  std::vector<at::Tensor> parts{sums, rank_figures(model_, RankOwner::directions)};
+  const auto own = at::stack({ce_sum_of_process, transport_.squared_norm_share()});
+  std::vector<at::Tensor> parts{own, rank_figures(model_, RankOwner::directions)};
   const bool gates_dimensions = budgets_[1].is_on();
   if (gates_dimensions) parts.push_back(rank_figures(model_, RankOwner::dimensions));
   const auto read = at::cat(parts).to(at::kCPU);
-  const std::span<const double> values(read.const_data_ptr<double>(),
-                                       static_cast<std::size_t>(read.numel()));
-  double ce_sum = values[0];
-  const double norm = std::sqrt(values[1]);
-  const bool finite = std::isfinite(norm) && std::isfinite(ce_sum);
-  comm_.all_reduce(&ce_sum, 1, base::DType::f64, comm::Op::sum, "C3");
+  const auto count = static_cast<std::size_t>(read.numel());
+  std::vector<double> sums(read.const_data_ptr<double>(), read.const_data_ptr<double>() + count);
+  if (!transport_.speaks()) std::fill(sums.begin() + 2, sums.end(), 0.0);  // others count the gates
+  const bool finite = std::isfinite(sums[0]) && std::isfinite(sums[1]);
+  comm_.all_reduce(sums.data(), static_cast<std::int64_t>(count), base::DType::f64, comm::Op::sum,
+                   "C3");
   const auto hash = comm_.recorder().hash();
   std::array<std::int64_t, 4> flags{finite ? 0 : 1, stop ? 1 : 0, hash, -hash};
   comm_.all_reduce(flags.data(), 4, base::DType::i64, comm::Op::max, "C3");
   if (flags[2] != -flags[3]) {
     throw base::MachineError("the processes issued different collectives in this step");
   }
+  const std::span<const double> values(sums);
   std::array<RankCount, 2> rank{
       rank_count(model_, values.subspan<2, kRankFigures>(), RankOwner::directions), RankCount{}};
   if (gates_dimensions) {
     rank[1] = rank_count(model_, values.last<kRankFigures>(), RankOwner::dimensions);
   }
-  return {ce_sum, norm, rank, flags[0] == 0, flags[1] == 1};
+  return {sums[0], std::sqrt(sums[1]), rank, flags[0] == 0, flags[1] == 1};
 }
 
 void Trainer::cut_rank(RankBudget& budget, std::span<const data::PackedRow> rows) {
   const auto ce_before = cross_entropy(model_, rows, comm_, "cut");
-  const auto report = budget.cut(model_);
+  const auto report = budget.cut(model_, transport_);
   const auto ce_after = cross_entropy(model_, rows, comm_, "cut");
   auto sentence = base::text("step ", step_ + 1, " begins with the rank cut: ", report.before, " ",
                              budget.unit(), " before, ", report.after, " after");

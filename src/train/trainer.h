@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "checkpoints/reader.h"
-#include "distributed/comm/communicator.h"
+#include "distributed/expert_transport.h"
 #include "src/base/log.h"
 #include "src/data/loader.h"
 #include "src/train/config.h"
@@ -44,9 +44,9 @@ struct RunReport {
 
 class Trainer {
  public:
-  /// `model` is already adapted as `config` says. Everything is held by reference.
+  /// `model` is already adapted, by `transport`, as `config` says. Everything is held by reference.
   Trainer(const RunConfig& config, model::Transformer& model, data::Loader& loader,
-          comm::Communicator& comm, base::Logger& log);
+          distributed::ExpertTransport& transport, base::Logger& log);
 
   /// Goes to where the run stands; changes nothing on disk. Call it once, before `run`.
   /// Throws UsageError for a folder that already holds a run, unless it is resumed; ContentError
@@ -91,6 +91,8 @@ class Trainer {
   [[nodiscard]] HostParameters list(base::StateTree& tree);
   void save(const std::filesystem::path& folder);
   void one_step(const RunOptions& options, RunReport& report);
+  /// E[L0] of what this process speaks for, where only sums over processes know it.
+  [[nodiscard]] ExpectedRank expected_share() const;
   void update(const StepResult& result, const Vote& verdict);
   [[nodiscard]] Vote vote(const at::Tensor& ce_sum_of_process, bool stop);
   void evaluate(bool is_saved);
@@ -105,7 +107,8 @@ class Trainer {
   const RunConfig& config_;
   model::Transformer& model_;
   data::Loader& loader_;
-  comm::Communicator& comm_;
+  distributed::ExpertTransport& transport_;
+  comm::Communicator& comm_;  ///< the world
   base::Logger& log_;
   std::vector<BlockEntropy> entropy_;
   std::array<RankBudget, 2> budgets_;  ///< of directions, then of head dimensions

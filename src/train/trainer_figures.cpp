@@ -27,7 +27,7 @@ void Trainer::add_router_figures(const StepResult& result, Figures& all) const {
   double routers = 0;
   for (std::size_t layer = 0; layer < result.statistics.size(); ++layer) {
     std::size_t at = 0;
-    const auto& block = model_.blocks()[layer].adapters();
+    const auto& block = model_.blocks()[layer].whole();
     for (std::size_t r = 0; r < block.routers.size(); ++r) {
       const auto layout = block.routers[r].layout();
       const auto size = static_cast<std::size_t>(layout.size());
@@ -83,9 +83,10 @@ Figures Trainer::figures(const StepResult& result, const Vote& verdict, const Co
 }
 
 void Trainer::write_site_figures() {
+  const auto experts = expert_ranks(model_, &transport_);
   if (!metrics_) return;
   Figures all;
-  for (const auto& expert : expert_ranks(model_)) {
+  for (const auto& expert : experts) {
     const auto site = "rank/" + expert.site.substr(std::string("layer/").size());
     all[site + "/active"] += static_cast<double>(expert.active);
     all[site + "/spectral"] += expert.spectral;

@@ -12,18 +12,22 @@ namespace {
 
 /// All that decides in which order a run sums, and so its last bits.
 std::string order_of_sums(const RunConfig& config, const model::Transformer& model,
-                          const comm::Communicator& comm) {
+                          const distributed::ExpertTransport& transport) {
   const auto device = model.base().embedding_VD.device().type();
-  return base::text("processes ", comm.num_processes(), ", threads ", at::get_num_threads(), ", ",
-                    c10::DeviceTypeName(device, /*lower_case=*/true), ", transport ",
-                    config.parallel.transport, ", memory ", config.train.memory, ", instructions ",
-                    ops::cpu_instructions());
+  const auto& mesh = transport.mesh();
+  const auto sharing = mesh.experts().num_processes() > 1
+                           ? base::text(" (", mesh.experts().num_processes(), " share the experts)")
+                           : std::string();
+  return base::text("processes ", mesh.world().num_processes(), sharing, ", threads ",
+                    at::get_num_threads(), ", ", c10::DeviceTypeName(device, /*lower_case=*/true),
+                    ", transport ", distributed::name_of(transport.transport()), ", memory ",
+                    config.train.memory, ", instructions ", ops::cpu_instructions());
 }
 
 }  // namespace
 
 HostParameters Trainer::list(base::StateTree& tree) {
-  auto host = list_model(model_, entropy_, /*moments=*/true, tree);
+  auto host = list_model(model_, entropy_, /*moments=*/true, tree, &transport_);
   for (auto& budget : budgets_) budget.list(tree);
   std::size_t at = 0;
   for (const auto& block : last_statistics_) {
@@ -42,7 +46,7 @@ HostParameters Trainer::list(base::StateTree& tree) {
   tree.set("train/best_step", best_step_);
   tree.set("train/best_loss", best_loss_);
   tree.set("base/hash", model_.base().hash);
-  tree.set("run/order_of_sums", order_of_sums(config_, model_, comm_));
+  tree.set("run/order_of_sums", order_of_sums(config_, model_, transport_));
   tree.set("run/config", config_.ini());
   return host;
 }
@@ -118,6 +122,7 @@ void Trainer::restore(const checkpoints::Checkpoint& checkpoint, const RunOption
   read_ini_text(saved.text("run/config"), checkpoint.folder().string(), old);
   check_configuration(old, options.allow_change);
   match_ranks(model_, checkpoint);
+  transport_.choose_owners();
   base::StateTree tree;
   const auto host = list(tree);
   checkpoint.load(tree);
@@ -142,7 +147,7 @@ void Trainer::restore(const checkpoints::Checkpoint& checkpoint, const RunOption
 }
 
 void Trainer::compare_sums(const std::string& before) const {
-  const auto now = order_of_sums(config_, model_, comm_);
+  const auto now = order_of_sums(config_, model_, transport_);
   if (before == now) return;
   if (config_.checkpoint.require_bitwise) {
     throw base::ContentError(base::text("it was saved with ", before, ", now there are ", now,

@@ -39,7 +39,7 @@ class Laws : public testing::TestWithParam<tests::Corner> {
         }
         group.index();
       }
-      block.adapt(adapted, 3, base_->embedding_VD.options());
+      block.adapt(adapted, adapted, 3, base_->embedding_VD.options());
     }
   }
 

@@ -56,7 +56,9 @@ class SmallRun : public data::SmallData {
     base::Logger log(false);
     const auto base = model::load_base_model(run.model, compute_type(run.train));
     trained.model = std::make_unique<model::Transformer>(model::on_device(*base, device));
-    trained.model->adapt(run.plan, static_cast<std::uint64_t>(run.train.seed));
+    distributed::ExpertTransport transport(*trained.model, comm, run.parallel,
+                                           run.train.memory == "keep");
+    transport.adapt(run.plan, static_cast<std::uint64_t>(run.train.seed));
     if (prepare) prepare(*trained.model);
     const auto tokenizer = data::Tokenizer::from_directory(run.model.path);
     const data::SampleReader reader(run.data, tokenizer, run.model.path);
@@ -64,7 +66,7 @@ class SmallRun : public data::SmallData {
                         {run.train.micro_batches, run.train.tokens, run.train.documents,
                          base->architecture.max_positions},
                         reader, static_cast<std::uint64_t>(run.train.seed));
-    Trainer trainer(run, *trained.model, loader, comm, log);
+    Trainer trainer(run, *trained.model, loader, transport, log);
     trainer.begin(options);
     trained.report = trainer.run(options);
     return trained;

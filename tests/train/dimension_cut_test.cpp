@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "src/train/rank_budget.h"
+#include "tests/support/lone_transport.h"
 #include "tests/support/systems.h"
 #include "tests/support/tiny_run.h"
 
@@ -46,8 +47,8 @@ TEST(DimensionCut, removing_shut_dimensions_changes_no_output) {
   ASSERT_LT(open, 40);
   const auto rows = model.pack(model::tiny_row({5, 4}));
   const auto before = model.hidden(rows);
-  const auto report =
-      RankBudget(budgeted("hard_concrete", 0), 10, RankOwner::dimensions).cut(model);
+  const auto report = RankBudget(budgeted("hard_concrete", 0), 10, RankOwner::dimensions)
+                          .cut(model, *LoneTransport(model));
   EXPECT_EQ(report.before, 40);
   EXPECT_EQ(report.after, open);
   EXPECT_EQ(total_rank(model, RankOwner::dimensions), open);
@@ -60,7 +61,8 @@ TEST(DimensionCut, leaves_the_budget_and_keeps_what_is_surest) {
   const at::NoGradGuard no_grad;
   auto& block = model.blocks()[1];
   block.parameters().leaf("dfa/v/logit").narrow(0, 3, 5).add_(1.0);
-  (void)RankBudget(budgeted("hard_concrete", 5), 10, RankOwner::dimensions).cut(model);
+  (void)RankBudget(budgeted("hard_concrete", 5), 10, RankOwner::dimensions)
+      .cut(model, *LoneTransport(model));
   EXPECT_EQ(block.adapters().attention.masks[0].dimension_id_N,
             (std::vector<std::int64_t>{3, 4, 5, 6, 7}));
   EXPECT_EQ(model.blocks()[0].adapters().attention.masks[0].left(), 0);
@@ -94,7 +96,8 @@ TEST(DimensionCut, kind_norm_ranks_by_the_weights_that_a_dimension_connects) {
       }
     }
     std::sort(expected.rbegin(), expected.rend());
-    (void)RankBudget(budgeted("norm", 3), 10, RankOwner::dimensions).cut(model);
+    (void)RankBudget(budgeted("norm", 3), 10, RankOwner::dimensions)
+        .cut(model, *LoneTransport(model));
     std::set<std::int64_t> kept;
     for (const auto& block : model.blocks()) {
       for (const auto id : block.adapters().attention.masks[0].dimension_id_N) {
@@ -116,14 +119,14 @@ TEST(ProximalGates, die_under_their_penalty_and_only_between_start_and_cut) {
   EXPECT_EQ(budget.learning_rate(9), 0) << "held at 1";
   EXPECT_DOUBLE_EQ(budget.learning_rate(10), 2.0 / 60);
   const auto z = [&] { return model.blocks()[0].parameters().leaf("mlp_out/logit")[0]; };
-  budget.shrink_gates(model, 9);
-  budget.shrink_gates(model, 70);
+  budget.shrink_gates(model, 9, *LoneTransport(model));
+  budget.shrink_gates(model, 70, *LoneTransport(model));
   EXPECT_EQ(z().item<double>(), 1);
-  budget.shrink_gates(model, 10);
+  budget.shrink_gates(model, 10, *LoneTransport(model));
   EXPECT_NEAR(z().item<double>(), 0.9, 1e-15);
   EXPECT_NEAR(budget.penalty(count_rank(model), 10),
               3 * 0.9 * static_cast<double>(total_rank(model)), 1e-9);
-  for (int step = 11; step < 30; ++step) budget.shrink_gates(model, step);
+  for (int step = 11; step < 30; ++step) budget.shrink_gates(model, step, *LoneTransport(model));
   EXPECT_EQ(count_rank(model).active, 0);
 }
 

@@ -4,6 +4,7 @@
 
 #include "src/train/full_evaluation.h"
 #include "src/train/rank_budget.h"
+#include "tests/support/lone_transport.h"
 #include "tests/support/pretend_device/pretend_device.h"
 #include "tests/support/systems.h"
 #include "tests/support/tensors.h"
@@ -45,9 +46,7 @@ class WatchedWorld final : public comm::Communicator {
     if (bytes[0] > 0) std::memcpy(receive, send, static_cast<std::size_t>(bytes[0]));
     return nullptr;
   }
-  std::unique_ptr<comm::Communicator> do_split(int) override {
-    throw base::ShapeError("a world of one that is watched is not split");
-  }
+  std::unique_ptr<comm::Communicator> do_split(int) override { return comm::make_single(); }
   void do_broadcast(void*, std::size_t, int) override {}
   void do_barrier() override {}
 
@@ -166,7 +165,8 @@ TEST_F(OnDeviceTest, a_pass_over_cut_dimensions_copies_nothing_to_the_device) {
     model->adapt(plan, 3);
     auto cut = plan;
     cut.rank_gates["dimensions"].budget = 20;  // of 40
-    EXPECT_EQ(RankBudget(cut, 10, RankOwner::dimensions).cut(*model).after, 20);
+    EXPECT_EQ(RankBudget(cut, 10, RankOwner::dimensions).cut(*model, *LoneTransport(*model)).after,
+              20);
   }
   const at::NoGradGuard no_grad;
   const auto row = model::tiny_row({5, 4});

@@ -7,6 +7,7 @@
 #include "src/base/error.h"
 #include "src/train/config.h"
 #include "src/train/optimizer.h"
+#include "tests/support/lone_transport.h"
 #include "tests/support/tiny_run.h"
 
 namespace dfmoa::train {
@@ -69,7 +70,7 @@ class RankTeacher : public testing::Test {
     for (std::int64_t step = 0; step < kSteps; ++step) {
       if (budget.cuts_at(step)) {
         before_cut_ = count_rank(*student_);
-        (void)budget.cut(*student_);
+        (void)budget.cut(*student_, *LoneTransport(*student_));
       }
       const model::StepKey key{5, step, budget.phase(step)};
       block.parameters().zero_gradient();
@@ -78,7 +79,7 @@ class RankTeacher : public testing::Test {
       budget.add_gradient(*student_, step);
       const auto rank = count_rank(*student_);
       optimizer.step(student_->blocks(), {3e-2, 0, budget.learning_rate(step)}, step + 1);
-      budget.shrink_gates(*student_, step);
+      budget.shrink_gates(*student_, step, *LoneTransport(*student_));
       budget.dual_step(rank, step);
     }
   }
@@ -220,7 +221,7 @@ TEST(RankCut, leaves_no_more_than_the_budget_whatever_the_gates_say) {
       auto model = student_of(plan);
       logits_of(model).copy_(at::linspace(low, 2.4, 8, at::kDouble));
       const auto active = count_rank(model).active;
-      const auto report = RankBudget(plan, 10).cut(model);
+      const auto report = RankBudget(plan, 10).cut(model, *LoneTransport(model));
       EXPECT_EQ(report.before, 8);
       EXPECT_EQ(report.after, std::min(wanted, active));
       EXPECT_EQ(count_rank(model).total, report.after);
@@ -237,7 +238,7 @@ TEST(RankCut, leaves_adapters_without_a_rank_gate_alone) {
     plan.adapters["fixed"].sites = {"o"};
     plan.adapters["fixed"].rank_gate = "";
     auto model = student_of(plan);
-    const auto report = RankBudget(plan, 10).cut(model);
+    const auto report = RankBudget(plan, 10).cut(model, *LoneTransport(model));
     EXPECT_EQ(report.before, 8);
     EXPECT_EQ(report.after, 3);
     const auto& groups = model.blocks()[0].adapters().groups;

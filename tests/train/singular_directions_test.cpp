@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "src/train/rank_budget.h"
+#include "tests/support/lone_transport.h"
 #include "tests/support/tensors.h"
 #include "tests/support/tiny_run.h"
 
@@ -119,7 +120,7 @@ TEST(SingularDirections, a_cut_leaves_the_best_approximation_of_its_budget) {
   std::vector<at::Tensor> values;
   for (const auto& update : before) values.push_back(at::linalg_svdvals(update).narrow(0, 0, 3));
   const auto sorted = std::get<0>(at::cat(values).sort(0, /*descending=*/true));
-  const auto report = RankBudget(plan, 10).cut(model);
+  const auto report = RankBudget(plan, 10).cut(model, *LoneTransport(model));
   EXPECT_EQ(report.before, 36);
   EXPECT_EQ(report.after, 14);
   double error = 0;

@@ -26,7 +26,8 @@ TEST_P(StepMemory, its_largest_allocation_is_one_chunk_of_logits) {
   model::stir(mixed);
   auto entropy = make_entropy(mixed);
   const auto comm = comm::make_single();
-  Step step(mixed, entropy, *comm, {/*keep=*/GetParam(), false});
+  distributed::ExpertTransport transport(mixed, *comm, {}, /*keep=*/GetParam());
+  Step step(mixed, entropy, transport, {/*keep=*/GetParam(), false});
   const std::vector<data::PackedRow> rows{model::tiny_row({500, 300}, 1, kVocabulary),
                                           model::tiny_row({400, 400}, 2, kVocabulary)};
   const tests::CountingAllocator memory;

@@ -9,6 +9,7 @@
 #include "src/ops/norm.h"
 #include "src/train/state.h"
 #include "tests/formats/temporary_folder.h"
+#include "tests/support/lone_transport.h"
 #include "tests/support/tiny_model.h"
 
 namespace dfmoa::train {
@@ -89,7 +90,8 @@ class StepTest : public formats::TemporaryFolder {
     comm::run_local(processes, [&](comm::Communicator& comm) {
       auto mixed = model(kind);
       auto entropy = make_entropy(mixed);
-      Step step(mixed, entropy, comm, {keep, false});
+      distributed::ExpertTransport transport(mixed, comm, {}, keep);
+      Step step(mixed, entropy, transport, {keep, false});
       (void)step.run(rows(micro_batches), kKey, {});
       const std::lock_guard lock(mutex);
       if (comm.process() == comm.num_processes() - 1) result = gradients_of(mixed);
@@ -208,7 +210,8 @@ TEST_F(StepTest, a_micro_batch_without_tokens_changes_no_bit) {
     auto mixed = model("topk");
     auto entropy = make_entropy(mixed);
     const auto comm = comm::make_single();
-    Step step(mixed, entropy, *comm, {true, false});
+    distributed::ExpertTransport transport(mixed, *comm, {}, true);
+    Step step(mixed, entropy, transport, {true, false});
     (void)step.run(all, kKey, {});
     return gradients_of(mixed);
   };
@@ -239,8 +242,8 @@ TEST_F(StepTest, gradients_of_mixed_logits_are_the_slopes_of_the_whole_loss) {
   const auto entropy_of_model = make_entropy(mixed);
   const auto run = [&](bool keep) {
     auto entropy = entropy_of_model;
-    const auto comm = comm::make_single();
-    return Step(mixed, entropy, *comm, {keep, false}).run(all, kKey, {});
+    LoneTransport alone(mixed, keep);
+    return Step(mixed, entropy, *alone, {keep, false}).run(all, kKey, {});
   };
   const auto loss = [&] {
     const auto result = run(true);
@@ -276,10 +279,13 @@ TEST_F(StepTest, issues_exactly_C0_to_C2) {
   auto mixed = model("softmax");
   auto entropy = make_entropy(mixed);
   const auto comm = comm::make_single();
-  Step step(mixed, entropy, *comm, {true, false});
+  distributed::ExpertTransport transport(mixed, *comm, {}, true);
+  Step step(mixed, entropy, transport, {true, false});
   (void)step.run(rows(1), kKey, {});
   std::vector<std::string> tags;
-  for (const auto& record : comm->recorder().records()) tags.push_back(record.tag);
+  for (const auto& record : comm->recorder().records()) {
+    if (!record.tag.starts_with("mesh/")) tags.push_back(record.tag);  // once, before any step
+  }
   EXPECT_EQ(tags, (std::vector<std::string>{"C0", "C1", "C2/layer/1", "C2/layer/0"}));
 }
 
@@ -287,7 +293,8 @@ TEST_F(StepTest, rows_without_any_loss_are_refused_by_name) {
   auto mixed = model("softmax");
   auto entropy = make_entropy(mixed);
   const auto comm = comm::make_single();
-  Step step(mixed, entropy, *comm, {true, false});
+  distributed::ExpertTransport transport(mixed, *comm, {}, true);
+  Step step(mixed, entropy, transport, {true, false});
   auto all = rows(3);
   all.erase(all.begin(), all.begin() + 2);
   const auto sentence =

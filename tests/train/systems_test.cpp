@@ -36,7 +36,8 @@ class SystemStep : public testing::TestWithParam<tests::System> {
       mixed.adapt(GetParam().plan, 3);
       model::stir(mixed, 0.05);
       auto entropy = make_entropy(mixed);
-      Step step(mixed, entropy, comm, {keep, false});
+      distributed::ExpertTransport transport(mixed, comm, {}, keep);
+      Step step(mixed, entropy, transport, {keep, false});
       const model::StepKey key{5, 3, model::RankPhase::noisy, model::RankPhase::noisy};
       auto result = step.run(rows(micro_batches), key, {});
       const std::lock_guard lock(mutex);

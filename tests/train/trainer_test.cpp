@@ -5,6 +5,7 @@
 
 #include "src/base/error.h"
 #include "src/train/state.h"
+#include "tests/support/lone_transport.h"
 #include "tests/train/trainer_run.h"
 
 namespace dfmoa::train {
@@ -256,7 +257,7 @@ TEST_F(TrainerTest, rank_cut_keeps_the_moments_of_what_stays) {
       parameters.moment2(i).copy_(parameters.leaves()[i] * 3);
     }
   }
-  const auto report = RankBudget(run.plan, 10).cut(mixed);
+  const auto report = RankBudget(run.plan, 10).cut(mixed, *LoneTransport(mixed));
   EXPECT_EQ(report.after, 50);
   EXPECT_LT(report.after, report.before);
   for (auto& block : mixed.blocks()) {
@@ -284,7 +285,7 @@ TEST_F(TrainerTest, removing_closed_directions_keeps_the_logits) {
   const auto before = mixed.hidden(rows);
   RunConfig unlimited = run;
   unlimited.set("rank.main.budget", "0");
-  const auto report = RankBudget(unlimited.plan, 10).cut(mixed);
+  const auto report = RankBudget(unlimited.plan, 10).cut(mixed, *LoneTransport(mixed));
   EXPECT_LT(report.after, report.before);
   EXPECT_TRUE(at::allclose(mixed.hidden(rows), before, 0, 1e-12));
 }
