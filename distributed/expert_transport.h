@@ -52,6 +52,10 @@ class ExpertTransport final : public model::ExpertSource {
   /// Null where every process holds everything.
   [[nodiscard]] const BlockOwners* owners(std::int64_t layer) const;
 
+  /// Collective: values and moments that several processes hold have the same bits in all of them.
+  /// Throws MachineError on every process that holds some that differ.
+  void check_replicas() const;
+
   // What a block computes with (the port).
   [[nodiscard]] const model::TrainedPart& fetch(const model::Block& block,
                                                 const model::Block* next) override;

@@ -4,8 +4,10 @@
 #include <csignal>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <thread>
 
+#include "checkpoints/retention.h"
 #include "distributed/comm/local.h"
 #include "distributed/comm/mpi.h"
 #include "distributed/comm/start_check.h"
@@ -114,6 +116,31 @@ void check_command(const Options& options, const train::RunConfig& config,
                              "every process needs the same build; DFMOA_CPU lowers the CPU level"});
 }
 
+/// Whether a checkpoint is there that this start goes on from.
+bool goes_on(const Options& options) {
+  const auto resume = options.text("resume");
+  if (resume != "auto") return resume != "none";
+  const auto checkpoints = folder_of(options) / "checkpoints";
+  return std::filesystem::exists(checkpoints) && !checkpoints::steps_in(checkpoints).empty();
+}
+
+/// A fresh run is refused where its experts cannot be shared as configured; one that goes on, with
+/// whatever processes there are now, shares them as it can.
+void fit_experts(const Options& options, train::RunConfig& config, comm::Communicator& comm) {
+  const std::int64_t processes = comm.num_processes();
+  auto& expert = config.parallel.expert;
+  if (processes % expert == 0) return;
+  const auto words = base::text("parallel.expert = ", expert, " does not divide the ", processes,
+                                processes == 1 ? " process" : " processes");
+  if (!goes_on(options)) {
+    throw base::UsageError("configuration " + words + ", expected a divisor of their number");
+  }
+  expert = std::gcd(expert, processes);
+  base::Logger(comm.process() == 0)
+      .info(base::text(words, ": in this start ", expert, expert == 1 ? " holds" : " share",
+                       " the experts of a copy of the model"));
+}
+
 void list_train_options(Options& options) {
   namespace po = boost::program_options;
   options.add()("config,c", po::value<std::string>(),
@@ -216,8 +243,9 @@ base::ExitCode run_train(const Arguments& arguments) {
     std::signal(SIGTERM, request_stop);
   }
   const auto comm = make_world();
-  const auto config = read_config(options);
+  auto config = read_config(options);
   check_command(options, config, *comm);
+  fit_experts(options, config, *comm);
   set_threads(comm->num_processes());
   const auto device = ops::choose_device(config.train.device, comm->process(), "train.device");
   if (config.train.evaluate_every > 0) (void)data::JsonlFiles(config.data.eval);

@@ -8,6 +8,12 @@
 
 #include "src/base/log.h"
 
+namespace dfmoa::distributed {
+struct ParallelConfig;
+}
+namespace dfmoa::model {
+class Transformer;
+}
 namespace dfmoa::train {
 struct OpenedModel;
 }
@@ -17,7 +23,8 @@ namespace dfmoa::launch {
 /// The parts of a checkpoint that need its base model.
 struct InspectParts {
   std::string base_path;  ///< of the base model, where it has moved; empty: as the checkpoint says
-  bool ranks = false;     ///< "sites": the three rank figures of every expert; "dimensions"
+  bool ranks = false;     ///< "sites": the three rank figures of every expert; "dimensions";
+                          ///< "owners" of a sharded run
   bool gates = false;     ///< "routers": how the experts and heads were used in the last step
   std::vector<std::string> data;     ///< held-out files; some: "use", the same on these
   std::string tokens;                ///< a file; not empty: "tokens", the gates of its text
@@ -41,6 +48,11 @@ void print_checkpoint(const nlohmann::json& json);
                                                    const std::vector<bool>& is_chosen);
 /// "0,3", or "none".
 [[nodiscard]] std::string numbers_text(const nlohmann::json& numbers);
+
+/// Who owns what when the configured processes share the experts, as a resume deals them out.
+[[nodiscard]] nlohmann::json owners_of(const model::Transformer& model,
+                                       const distributed::ParallelConfig& config);
+void print_owners(const nlohmann::json& owners);
 
 /// The use of experts and heads on held-out files, by task, with a progress line.
 /// Throws as train::evaluate does.

@@ -138,6 +138,9 @@ nlohmann::json inspect_checkpoint(const std::filesystem::path& path, const Inspe
   if (parts.ranks) {
     json["sites"] = sites_of(*opened.model);
     json["dimensions"] = dimensions_of(*opened.model);
+    const auto& parallel = opened.config.parallel;
+    const bool is_sharded = parallel.chosen() != distributed::Transport::replicate;
+    if (is_sharded && parallel.expert > 1) json["owners"] = owners_of(*opened.model, parallel);
   }
   if (parts.gates) json["routers"] = routers_of(*opened.model, checkpoint, entropy);
   if (!parts.data.empty()) json["use"] = inspect_use(opened, parts.data, log);

@@ -94,7 +94,7 @@ std::string numbers_text(const nlohmann::json& numbers) {
 
 void print_checkpoint(const nlohmann::json& json) {
   auto values = json;
-  for (const char* table : {"use", "tokens"}) values.erase(table);
+  for (const char* table : {"use", "tokens", "owners"}) values.erase(table);
   print_values(values);
   std::cout.flush();  // the tables go through stdio
   if (json.contains("sites") && !json["sites"].empty()) {
@@ -104,6 +104,7 @@ void print_checkpoint(const nlohmann::json& json) {
   if (json.contains("dimensions") && !json["dimensions"].empty()) {
     print_dimensions(json["dimensions"]);
   }
+  if (json.contains("owners")) print_owners(json["owners"]);
   if (json.contains("routers")) print_gates(json["routers"]);
   if (json.contains("use")) print_use(json["use"]);
   if (json.contains("tokens")) print_tokens(json["tokens"]);

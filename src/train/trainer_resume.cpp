@@ -52,6 +52,7 @@ HostParameters Trainer::list(base::StateTree& tree) {
 }
 
 void Trainer::save(const std::filesystem::path& folder) {
+  transport_.check_replicas();  // one of them is saved for all
   base::StateTree tree;
   const auto host = list(tree);
   base::with_context(base::text("saving step ", step_), [&] {
@@ -101,6 +102,7 @@ void Trainer::begin(const RunOptions& options) {
   } else if (options.resume == "auto") {
     log_.info("no checkpoint in " + options.folder.string() + ": a fresh run");
   }
+  transport_.check_replicas();
   for (const auto owner : {RankOwner::directions, RankOwner::dimensions}) {
     const auto& budget = budgets_[owner == RankOwner::directions ? 0 : 1];
     const auto gated = total_rank(model_, owner) - fixed_rank(model_, owner);

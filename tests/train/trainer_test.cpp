@@ -113,6 +113,29 @@ TEST_F(TrainerTest, a_loss_that_is_not_finite_on_one_process_stops_all_before_th
   }
 }
 
+/// Whoever holds the same must hold the same bits: one of them is saved for all.
+TEST_F(TrainerTest, replicas_that_differ_are_refused_before_the_first_step) {
+  for (const std::string transport : {"replicate", "move_weights"}) {
+    auto run = with({{"parallel.transport", transport}, {"parallel.expert", "2"}}, config());
+    std::atomic<int> refused = 0;
+    const auto stray_run = [&](comm::Communicator& comm) {
+      const auto stray = [&](model::Transformer& model) {
+        const at::NoGradGuard no_grad;
+        if (comm.process() == 3)
+          model.blocks()[1].parameters().leaf("mlp_out/down/b")[0][0] = 1e-12;
+      };
+      try {
+        (void)SmallRun::train(run, into("replicas" + transport), comm, at::kCPU, stray);
+      } catch (const base::MachineError& error) {
+        refused += formats::contains(error.what(), " differ between the") ? 1 : 0;
+        throw;
+      }
+    };
+    EXPECT_THROW(comm::run_local(4, stray_run), base::MachineError);
+    EXPECT_GE(refused, 2) << transport;
+  }
+}
+
 TEST_F(TrainerTest, processes_that_went_different_ways_stop_at_the_vote) {
   std::atomic<int> stopped = 0;
   comm::run_local(2, [&](comm::Communicator& comm) {
