@@ -49,6 +49,11 @@ void ParallelConfig::validate(bool keeps_graphs) const {
         "configuration parallel.gather = block with train.memory = keep: a graph that is kept "
         "keeps the weights of its block, expected train.memory = recompute or gather = step");
   }
+  if (heads == "shard" && expert == 1) {
+    throw base::UsageError(
+        "configuration parallel.heads = shard with parallel.expert = 1: one process owns all heads "
+        "of its copy, expected parallel.expert above 1 or heads = home");
+  }
 }
 
 Transport ParallelConfig::chosen() const {

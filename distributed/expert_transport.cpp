@@ -33,6 +33,16 @@ std::vector<at::Tensor> values_of(const adapters::ParameterSet& held) {
   return values;
 }
 
+void require_gated_heads(const model::Transformer& model) {
+  for (const auto& block : model.blocks()) {
+    const auto& gates = block.whole().attention;
+    if (!gates.empty() && !gates.literal) return;
+  }
+  throw base::UsageError(
+      "configuration parallel.heads = shard without gates of pretrained attention: no head could "
+      "run at its owner, expected a [dfa] section with attention = pretrained, or heads = home");
+}
+
 }  // namespace
 
 ExpertTransport::ExpertTransport(model::Transformer& model, comm::Communicator& world,
@@ -43,10 +53,14 @@ ExpertTransport::ExpertTransport(model::Transformer& model, comm::Communicator& 
       gathers_steps_(config.gathers_steps(keeps_graphs)),
       ownership_(config, mesh_.experts().num_processes()) {
   config.validate(keeps_graphs);
+  const auto owners_of = [this](std::int64_t layer) -> const BlockOwners& {
+    return ownership_.of(layer);
+  };
   if (transport_ == Transport::move_tokens) {
-    tokens_ = std::make_unique<AllToAllTokens>(
-        mesh_.experts(),
-        [this](std::int64_t layer) -> const BlockOwners& { return ownership_.of(layer); });
+    tokens_ = std::make_unique<AllToAllTokens>(mesh_.experts(), owners_of);
+  }
+  if (config.heads == "shard") {
+    heads_ = std::make_unique<ShardedHeads>(mesh_.experts(), owners_of);
   }
   model_.use_experts(this);
   rearrange();
@@ -66,6 +80,7 @@ void ExpertTransport::adapt(const model::AdapterPlan& plan, std::uint64_t seed) 
     };
   }
   model_.adapt(plan, seed, held);
+  if (heads_) require_gated_heads(model_);
   rearrange();
 }
 
@@ -122,10 +137,21 @@ void ExpertTransport::rearrange() {
   layers_.clear();
   layers_.resize(model_.blocks().size());
   lent_.clear();
-  if (!is_sharded()) return;
+  if (!is_sharded()) {
+    if (heads_) choose_head_owners();
+    return;
+  }
   for (const auto& block : model_.blocks()) {
     if (block.whole().empty()) continue;
     layers_[static_cast<std::size_t>(block.layer())] = arrange(block);
+  }
+}
+
+void ExpertTransport::choose_head_owners() {
+  ownership_.clear();
+  for (const auto& block : model_.blocks()) {
+    if (block.whole().empty()) continue;
+    ownership_.choose(block.whole(), block.shape(), block.layer());
   }
 }
 
@@ -221,6 +247,10 @@ void ExpertTransport::release(const model::Block& block) {
 
 model::TokenExchange* ExpertTransport::tokens() {
   return tokens_.get();
+}
+
+model::HeadExchange* ExpertTransport::heads() {
+  return heads_.get();
 }
 
 }  // namespace dfmoa::distributed

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "distributed/config.h"
+#include "distributed/head_parallel.h"
 #include "distributed/mesh.h"
 #include "distributed/ownership.h"
 #include "distributed/token_exchange.h"
@@ -34,7 +35,8 @@ class ExpertTransport final : public model::ExpertSource {
   ExpertTransport(const ExpertTransport&) = delete;
   ExpertTransport& operator=(const ExpertTransport&) = delete;
 
-  /// Installs adapters, of which this process holds what it owns. Throws as Transformer::adapt.
+  /// Installs adapters, of which this process holds what it owns. Throws as Transformer::adapt, and
+  /// UsageError for heads = shard if no block has gates that heads could be sharded by.
   void adapt(const model::AdapterPlan& plan, std::uint64_t seed);
   /// After the banks of the blocks were cut: messages get other sizes, owners stay.
   void rearrange();
@@ -61,6 +63,7 @@ class ExpertTransport final : public model::ExpertSource {
                                                 const model::Block* next) override;
   void release(const model::Block& block) override;
   [[nodiscard]] model::TokenExchange* tokens() override;
+  [[nodiscard]] model::HeadExchange* heads() override;
 
   // The gradients of a step.
   /// All gradients are 0; weights that stay for the step are gathered.
@@ -78,6 +81,8 @@ class ExpertTransport final : public model::ExpertSource {
   struct Layer;  // what travels of a block
   struct Lent;   // weights that are there for a pass
   [[nodiscard]] Layer arrange(const model::Block& block) const;
+  /// Where every process holds all experts, heads have owners nevertheless.
+  void choose_head_owners();
   [[nodiscard]] Lent& lent_for(const model::Block& block);
   void make_room(Lent& lent, const Layer& layer) const;
   void start_gather(Lent& lent, const model::Block& block);
@@ -98,6 +103,7 @@ class ExpertTransport final : public model::ExpertSource {
   bool gathers_steps_;
   Ownership ownership_;
   std::unique_ptr<AllToAllTokens> tokens_;
+  std::unique_ptr<ShardedHeads> heads_;
   std::vector<Layer> layers_;
   std::vector<std::unique_ptr<Lent>> lent_;  ///< two, used in turn; or one a layer for the step
   struct Scatter;

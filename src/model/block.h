@@ -13,6 +13,7 @@
 #include "src/model/attention.h"
 #include "src/model/base_model.h"
 #include "src/model/expert_source.h"
+#include "src/model/head_exchange.h"
 #include "src/model/packed_rows.h"
 
 namespace dfmoa::model {
@@ -44,6 +45,7 @@ struct Pass {
   const gates::Override* gates = nullptr;  ///< what takes the place of the routers' gates
   const TrainedPart* part = nullptr;       ///< fetched for this pass; null: what the block holds
   TokenExchange* tokens = nullptr;         ///< experts that are not in `part` get tokens sent
+  HeadExchange* heads = nullptr;           ///< gated heads run elsewhere; null: here
 };
 
 struct BlockOutput {

@@ -61,8 +61,15 @@ at::Tensor Block::attend(const at::Tensor& q_THC, const at::Tensor& k_TKC, const
   const bool rotates = architecture_.positions == Positions::rotary;
   const auto q = rotates ? ops::rotate(q_THC, pass.rows.rotary) : q_THC;
   const auto k = rotates ? ops::rotate(k_TKC, pass.rows.rotary) : k_TKC;
-  if (pass.cache == nullptr) return ops::packed_attention(q, k, v_TKC, begin);
-  return cached_attention(q, k, v_TKC, begin, pass.cache->layers[static_cast<std::size_t>(layer_)]);
+  if (pass.cache != nullptr) {
+    return cached_attention(q, k, v_TKC, begin,
+                            pass.cache->layers[static_cast<std::size_t>(layer_)]);
+  }
+  const bool is_gated = !whole_.attention.empty() && !whole_.attention.literal;
+  if (pass.heads != nullptr && is_gated) {
+    return pass.heads->attend(layer_, q, k, v_TKC, begin);
+  }
+  return ops::packed_attention(q, k, v_TKC, begin);
 }
 
 at::Tensor Block::head_gates(const Gating& gating) const {

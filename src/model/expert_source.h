@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "src/gates/documents.h"
+#include "src/model/head_exchange.h"
 #include "src/model/trained_part.h"
 
 namespace dfmoa::model {
@@ -52,6 +53,8 @@ class ExpertSource {
   virtual void release(const Block& block) = 0;
   /// Null where experts come to the tokens.
   [[nodiscard]] virtual TokenExchange* tokens() = 0;
+  /// Null where attention heads run where the tokens are.
+  [[nodiscard]] virtual HeadExchange* heads() = 0;
 };
 
 }  // namespace dfmoa::model

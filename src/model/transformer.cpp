@@ -123,6 +123,7 @@ at::Tensor Transformer::hidden(const PackedRows& rows, DecodeCache* cache, GateS
       const auto above = static_cast<std::size_t>(block.layer()) + 1;
       pass.part = &experts_->fetch(block, above < blocks_.size() ? &blocks_[above] : nullptr);
       pass.tokens = experts_->tokens();
+      pass.heads = experts_->heads();
     }
     auto out = block.forward(x_TD, pass);
     if (experts_ != nullptr) experts_->release(block);

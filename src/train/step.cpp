@@ -114,6 +114,7 @@ class Step::Walk {
     model::Pass pass{rows_, key_};
     pass.part = &transport_.fetch(block, neighbour);
     pass.tokens = transport_.tokens();
+    pass.heads = transport_.heads();
     return pass;
   }
 

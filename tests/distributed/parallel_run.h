@@ -32,6 +32,16 @@ class ParallelRun : public train::SmallRun {
  protected:
   using State = std::map<std::string, std::vector<double>>;
 
+  /// Prompts of several tokens: what gates per document read.
+  void SetUp() override {
+    SmallRun::SetUp();
+    std::string content;
+    for (int i = 0; i < 40; ++i) {
+      content += base::text(R"({"prompt": "ask )", i, R"(", "completion": ")", i, "\"}\n");
+    }
+    write("train.jsonl", content);
+  }
+
   /// Everything in fp64, with a learning rate that moves.
   [[nodiscard]] train::RunConfig config(const model::AdapterPlan& plan,
                                         const train::Keys& keys = {}) const {
