@@ -139,6 +139,7 @@ void fit_experts(const Options& options, train::RunConfig& config, comm::Communi
   base::Logger(comm.process() == 0)
       .info(base::text(words, ": in this start ", expert, expert == 1 ? " holds" : " share",
                        " the experts of a copy of the model"));
+  if (expert == 1) config.parallel.heads = "home";  // nobody to share them with
 }
 
 void list_train_options(Options& options) {

@@ -48,9 +48,9 @@ void Block::replace(BlockAdapters whole, TrainedPart held) {
 }
 
 void Block::index_dimensions() {
-  const auto device = weights_.attention_norm_D.device();
-  for (auto& mask : whole_.attention.masks) mask.index(device);
-  for (auto& mask : held_.adapters.attention.masks) mask.index(device);
+  for (auto* banks : {&whole_, &held_.adapters}) {
+    for (auto& mask : banks->attention.masks) mask.index(weights_.attention_norm_D.device());
+  }
 }
 
 std::int64_t Block::statistics_size() const {

@@ -20,7 +20,8 @@ std::string order_of_sums(const RunConfig& config, const model::Transformer& mod
                            : std::string();
   return base::text("processes ", mesh.world().num_processes(), sharing, ", threads ",
                     at::get_num_threads(), ", ", c10::DeviceTypeName(device, /*lower_case=*/true),
-                    ", transport ", distributed::name_of(transport.transport()), ", memory ",
+                    ", transport ", distributed::name_of(transport.transport()),
+                    config.parallel.heads == "shard" ? ", heads at their owners" : "", ", memory ",
                     config.train.memory, ", instructions ", ops::cpu_instructions());
 }
 
