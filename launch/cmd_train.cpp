@@ -13,6 +13,8 @@
 #include "distributed/comm/start_check.h"
 #include "launch/commands.h"
 #include "launch/dry_run.h"
+#include "launch/plan_text.h"
+#include "launch/run_config.h"
 #include "launch/run_folder.h"
 #include "launch/version.h"
 #include "src/base/text.h"
@@ -60,15 +62,7 @@ std::filesystem::path config_file(const Options& options) {
 }
 
 train::RunConfig read_config(const Options& options) {
-  train::RunConfig config;
-  train::read_ini(config_file(options), config);
-  for (const auto& setting : options.list("set")) {
-    const auto equals = setting.find('=');
-    if (equals == std::string::npos) {
-      throw base::UsageError("--set " + setting + ": expected section.key=value");
-    }
-    config.set(base::trim(setting.substr(0, equals)), base::trim(setting.substr(equals + 1)));
-  }
+  auto config = read_run_config(config_file(options), options);
   if (options.get<std::int64_t>("steps") < -1) {
     throw base::UsageError(base::text("--steps ", options.get<std::int64_t>("steps"),
                                       ": expected a step of the schedule, 0 or more"));
@@ -76,11 +70,7 @@ train::RunConfig read_config(const Options& options) {
   if (config.model.path.empty()) throw base::UsageError("configuration model.path is missing");
   if (config.data.train.empty()) throw base::UsageError("configuration data.train is missing");
   config.validate();
-  if (config.plan.adapters.empty() && !config.plan.dfa.is_on()) {
-    throw base::UsageError(
-        "the configuration has no [adapter.NAME] and no gate in [dfa]: nothing "
-        "would be trained");
-  }
+  refuse_without_adapters(config);
   return config;
 }
 
@@ -143,10 +133,10 @@ void fit_experts(const Options& options, train::RunConfig& config, comm::Communi
 }
 
 void list_train_options(Options& options) {
+  list_settings(options);
   namespace po = boost::program_options;
   options.add()("config,c", po::value<std::string>(),
                 "configuration file (default config.ini of the run folder)")(
-      "set", po::value<std::vector<std::string>>()->composing(), "section.key=value, repeatable")(
       "run", po::value<std::string>(), "run folder (default runs/NAME of the configuration)")(
       "resume", po::value<std::string>()->default_value("none"),
       "auto, none or the path of a checkpoint")(
@@ -180,14 +170,42 @@ void check_held_out(const train::RunConfig& config, const model::Transformer& mo
                        " broken lines are passed over; the first: ", census.first_bad));
 }
 
-/// "EP 2 of 4 processes, transport move_weights".
-std::string words_of(const distributed::ExpertTransport& transport) {
-  const auto& mesh = transport.mesh();
-  const auto mesh_words = mesh.experts().num_processes() > 1
-                              ? base::text("EP ", mesh.experts().num_processes(), " x ",
-                                           mesh.copies().num_processes(), ", ")
-                              : std::string();
-  return base::text(mesh_words, "transport ", distributed::name_of(transport.transport()));
+/// What is predicted before the first step; nothing for heads at their owners, whose cost is not
+/// known.
+std::optional<train::StepCost> predict(const train::RunConfig& config,
+                                       const model::Transformer& model,
+                                       const distributed::ExpertTransport& transport) {
+  if (config.parallel.heads == "shard") return std::nullopt;
+  return train::cost_of(config, model.base(), distributed::layout_of(model, transport),
+                        transport.mesh().world().num_processes(),
+                        !model.base().embedding_VD.is_cpu());
+}
+
+/// ": 3.1 MB per step", sent by process 0.
+std::string sent_words(const train::StepCost& plan) {
+  return base::text(": ", bytes_text(static_cast<double>(plan.sent_bytes())), " per step",
+                    plan.is_estimate ? " (an estimate)" : "");
+}
+
+/// The first lines of a run: where, how, and what it will take.
+void introduce(const train::RunConfig& config, const model::Transformer& model,
+               const distributed::ExpertTransport& transport,
+               const std::optional<train::StepCost>& plan, base::Logger& log) {
+  const auto processes = transport.mesh().world().num_processes();
+  const auto spread =
+      distributed::spread_of(config.parallel, processes, config.train.memory == "keep");
+  log.info(base::text(processes, processes == 1 ? " process, " : " processes, ",
+                      comm::started_by_launcher() ? "mpi" : "one program", ", on ",
+                      ops::describe_device(config.train.device, model.base().embedding_VD.device()),
+                      ", ", spread_text(spread), plan ? sent_words(*plan) : "", ", ",
+                      at::get_num_threads(), " threads each; ", model.trainable_parameters(),
+                      " trainable parameters on a base of ", model.base().bytes, " bytes"));
+  if (plan) {
+    log.info(base::text("predicted memory of the fullest process: ",
+                        bytes_text(static_cast<double>(distributed::total_of(plan->memory))), " (",
+                        memory_text(plan->memory), ")"));
+  }
+  for (const auto& note : model::literal_forms(config.plan)) log.info("as published: " + note);
 }
 
 /// Trains in the run folder until the schedule, --steps or a signal ends it.
@@ -199,18 +217,12 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
   const RunFolder run_folder(folder, comm);
   base::Logger log(comm.process() == 0, options.verbose());
   if (comm.process() == 0) log.add_file(folder / "log.txt");
-  log.info(base::text(comm.num_processes(),
-                      comm.num_processes() == 1 ? " process, " : " processes, ",
-                      comm::started_by_launcher() ? "mpi" : "one program", ", on ",
-                      ops::describe_device(config.train.device, model.base().embedding_VD.device()),
-                      ", ", words_of(transport), ", ", at::get_num_threads(), " threads each; ",
-                      model.trainable_parameters(), " trainable parameters on a base of ",
-                      model.base().bytes, " bytes"));
-  for (const auto& note : model::literal_forms(config.plan)) log.info("as published: " + note);
   train::Trainer trainer(config, model, loader, transport, log);
   const train::RunOptions run{folder, options.text("resume"), options.list("allow-change"),
                               options.get<std::int64_t>("steps"), &stop_requested};
   trainer.begin(run);
+  const auto plan = predict(config, model, transport);
+  introduce(config, model, transport, plan, log);
   comm::require_alike(comm, {"the state before the first step", trainer.summary(),
                              base::ExitCode::machine, "do all see the same run folder?"});
   run_folder.describe(config, comm);
@@ -220,6 +232,9 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
   comm.keep_ring(folder / "collectives");
   const auto report = trainer.run(run);
   if (comm.process() == 0 && options.has("json")) print_json(folder, report);
+  if (plan && report.cost.steps > 0) {
+    log.info(plan_against_actual(*plan, report.cost, train::peak_memory_bytes()));
+  }
   log.info(base::text("step ", report.steps, ": saved ", report.checkpoint.string(),
                       ", parameters ", report.parameters_hash));
   if (report.stopped && report.steps < config.train.steps) {

@@ -12,6 +12,7 @@ base::ExitCode run_train(const Arguments& arguments);
 base::ExitCode run_eval(const Arguments& arguments);
 base::ExitCode run_generate(const Arguments& arguments);
 base::ExitCode run_inspect(const Arguments& arguments);
+base::ExitCode run_plan(const Arguments& arguments);
 base::ExitCode run_bench(const Arguments& arguments);
 base::ExitCode run_configs(const Arguments& arguments);
 

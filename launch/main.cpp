@@ -23,7 +23,7 @@ struct Subcommand {
   base::ExitCode (*run)(const launch::Arguments&);
 };
 
-constexpr std::array<Subcommand, 8> kSubcommands{
+constexpr std::array<Subcommand, 9> kSubcommands{
     {{"convert", "a GGUF file or Hugging Face folder becomes a Hugging Face folder",
       launch::run_convert},
      {"init-model", "write a seeded random base model", launch::run_init_model},
@@ -31,6 +31,7 @@ constexpr std::array<Subcommand, 8> kSubcommands{
      {"eval", "cross-entropy, exact match, multiple choice and forgetting", launch::run_eval},
      {"generate", "text from a model or checkpoint, or a conversation", launch::run_generate},
      {"inspect", "what a checkpoint holds", launch::run_inspect},
+     {"plan", "memory, traffic and time of a step on any number of processes", launch::run_plan},
      {"bench", "measure this program and the machine", launch::run_bench},
      {"configs", "list, show and copy the shipped configurations", launch::run_configs}}};
 

@@ -11,18 +11,26 @@ constexpr std::int64_t kAlignment = 64;  // bytes: a cache line
 
 }  // namespace
 
+std::vector<std::int64_t> flat_offsets(const std::vector<ParameterSpec>& specs,
+                                       std::int64_t element_bytes) {
+  const auto step = kAlignment / element_bytes;
+  std::vector<std::int64_t> offsets{0};
+  for (const auto& spec : specs) {
+    const auto elements = base::count_of(spec.shape);
+    offsets.push_back(offsets.back() + (elements + step - 1) / step * step);
+  }
+  return offsets;
+}
+
 ParameterSet::ParameterSet(std::vector<ParameterSpec> specs, at::TensorOptions options)
     : specs_(std::move(specs)) {
-  const auto step = kAlignment / static_cast<std::int64_t>(options.dtype().itemsize());
-  std::int64_t end = 0;
   for (std::size_t i = 0; i < specs_.size(); ++i) {
     if (i > 0 && specs_[i].group < specs_[i - 1].group) {
       throw base::ShapeError("parameter " + specs_[i].name + ": specs must be ordered by group");
     }
-    offsets_.push_back(end);
-    end += (base::count_of(specs_[i].shape) + step - 1) / step * step;
   }
-  offsets_.push_back(end);
+  offsets_ = flat_offsets(specs_, static_cast<std::int64_t>(options.dtype().itemsize()));
+  const auto end = offsets_.back();
   value_ = at::zeros({end}, options);
   gradient_ = at::zeros({end}, options);
   moment1_ = at::zeros({end}, options);

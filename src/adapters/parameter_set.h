@@ -18,6 +18,10 @@ struct ParameterSpec {
   ParameterGroup group = ParameterGroup::adapter;
 };
 
+/// Where every spec begins in a flat buffer, and the buffer's end: each is aligned to a cache line.
+[[nodiscard]] std::vector<std::int64_t> flat_offsets(const std::vector<ParameterSpec>& specs,
+                                                     std::int64_t element_bytes);
+
 /// Leaves share storage and version counter with the flat value: an update between a forward and
 /// its backward raises.
 class ParameterSet {

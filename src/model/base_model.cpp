@@ -9,22 +9,6 @@
 namespace dfmoa::model {
 namespace {
 
-/// The seven linears, in the order of kSites.
-std::array<LinearShape, 7> linear_shapes(const Architecture& a, bool is_transposed) {
-  const auto query = a.heads * a.head_dim;
-  const auto key = a.kv_heads * a.head_dim;
-  const auto shape = [&](std::int64_t out, std::int64_t in, bool has_bias) {
-    return LinearShape{out, in, has_bias, is_transposed};
-  };
-  return {shape(query, a.hidden, a.qkv_bias),
-          shape(key, a.hidden, a.qkv_bias),
-          shape(key, a.hidden, a.qkv_bias),
-          shape(a.hidden, query, a.o_bias),
-          shape(a.intermediate, a.hidden, a.mlp_bias),
-          shape(a.intermediate, a.hidden, a.mlp_bias),
-          shape(a.hidden, a.intermediate, a.mlp_bias)};
-}
-
 /// Where the hash of these files, computed with in this form, is kept.
 base::HashCache hash_cache(const ModelConfig& config, const formats::TensorStore& store,
                            at::ScalarType dtype) {

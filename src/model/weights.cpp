@@ -13,7 +13,6 @@
 namespace dfmoa::model {
 namespace {
 
-constexpr std::int64_t kBlock = 64;
 constexpr const char* kStateEnding = ".quant_state.bitsandbytes__nf4";
 
 /// A tensor over the file's bytes: zero copy where they are aligned to their type.
@@ -61,6 +60,21 @@ at::Tensor nested_absmax(const nlohmann::json& state, const at::Tensor& q,
 }
 
 }  // namespace
+
+std::array<LinearShape, 7> linear_shapes(const Architecture& a, bool is_transposed) {
+  const auto query = a.heads * a.head_dim;
+  const auto key = a.kv_heads * a.head_dim;
+  const auto shape = [&](std::int64_t out, std::int64_t in, bool has_bias) {
+    return LinearShape{out, in, has_bias, is_transposed};
+  };
+  return {shape(query, a.hidden, a.qkv_bias),
+          shape(key, a.hidden, a.qkv_bias),
+          shape(key, a.hidden, a.qkv_bias),
+          shape(a.hidden, query, a.o_bias),
+          shape(a.intermediate, a.hidden, a.mlp_bias),
+          shape(a.intermediate, a.hidden, a.mlp_bias),
+          shape(a.hidden, a.intermediate, a.mlp_bias)};
+}
 
 WeightReader::WeightReader(std::shared_ptr<const formats::TensorStore> store, at::ScalarType dtype,
                            bool quantize, std::optional<std::string> known_hash)
@@ -147,15 +161,16 @@ std::shared_ptr<const adapters::BaseLinear> WeightReader::quantized(const std::s
                                                                     const at::Tensor& bias_F) {
   const auto elements = weight_FD.numel();
   auto codes = at::empty({(elements + 1) / 2}, at::kByte);
-  auto absmax = at::empty({(elements + kBlock - 1) / kBlock}, at::kFloat);
-  if (!kernels::nf4_quantize(weight_FD.const_data_ptr<float>(), elements, kBlock,
+  auto absmax = at::empty({(elements + kNf4Block - 1) / kNf4Block}, at::kFloat);
+  if (!kernels::nf4_quantize(weight_FD.const_data_ptr<float>(), elements, kNf4Block,
                              codes.data_ptr<std::uint8_t>(), absmax.data_ptr<float>(),
                              kernels::cpu_level())) {
     throw base::ContentError(where(*store_, name) + " holds NaN or infinity");
   }
   count(name, codes);
   count(name + ".absmax", absmax);
-  return adapters::nf4_linear(codes, absmax, kBlock, weight_FD.size(0), weight_FD.size(1), bias_F);
+  return adapters::nf4_linear(codes, absmax, kNf4Block, weight_FD.size(0), weight_FD.size(1),
+                              bias_F);
 }
 
 at::Tensor WeightReader::stored_absmax(const std::string& name, const nlohmann::json& state,

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -14,6 +15,7 @@
 #include "src/adapters/base_linear.h"
 #include "src/base/hash.h"
 #include "src/formats/tensor_store.h"
+#include "src/model/architecture.h"
 
 namespace dfmoa::model {
 
@@ -24,6 +26,13 @@ struct LinearShape {
   bool has_bias = false;
   bool is_transposed = false;  ///< dense: stored (in, out)
 };
+
+/// Weights per scale of what is quantised while loading.
+inline constexpr std::int64_t kNf4Block = 64;
+
+/// The seven linears, in the order of kSites.
+[[nodiscard]] std::array<LinearShape, 7> linear_shapes(const Architecture& architecture,
+                                                       bool is_transposed);
 
 class WeightReader {
  public:

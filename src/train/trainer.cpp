@@ -13,6 +13,16 @@
 namespace dfmoa::train {
 namespace {
 
+/// What the recorder has counted so far.
+StepsCost counted(const comm::Recorder& recorder) {
+  return {0, recorder.bytes(), recorder.sent_bytes(), recorder.seconds()};
+}
+
+StepsCost since(const StepsCost& before, const comm::Recorder& recorder) {
+  return {1, recorder.bytes() - before.bytes, recorder.sent_bytes() - before.sent_bytes,
+          recorder.seconds() - before.seconds};
+}
+
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
@@ -79,7 +89,7 @@ RunReport Trainer::run(const RunOptions& options) {
 
 void Trainer::one_step(const RunOptions& options, RunReport& report) {
   const auto begin = std::chrono::steady_clock::now();
-  const double communicated = comm_.recorder().seconds();
+  const auto communicated = counted(comm_.recorder());
   const auto rows = loader_.next_step();
   const double loading = seconds_since(begin);
   if (loader_.cursor().skipped > skipped_lines_) {
@@ -117,9 +127,10 @@ void Trainer::one_step(const RunOptions& options, RunReport& report) {
   report.ce = ce_ = verdict.ce_sum / result.n_loss;
   report.tokens_per_s = static_cast<double>(tokens) / seconds;
   report.stopped = verdict.stop;
+  const auto cost = since(communicated, comm_.recorder());
+  report.cost.add(cost);
   if (metrics_ && step_ % config_.log.every == 0) {
-    const auto all = figures(result, verdict,
-                             {tokens, seconds, loading, comm_.recorder().seconds() - communicated});
+    const auto all = figures(result, verdict, {tokens, seconds, loading, cost});
     metrics_->write(step_, all);
     tell(all, seconds);
   }

@@ -32,6 +32,21 @@ struct RunOptions {
   const std::atomic<bool>* stop = nullptr;  ///< set by a signal: save and stop
 };
 
+/// What the steps of one start cost this process, all together.
+struct StepsCost {
+  std::int64_t steps = 0;
+  std::int64_t bytes = 0;       ///< handed to communicators
+  std::int64_t sent_bytes = 0;  ///< of them, to other processes
+  double seconds = 0;           ///< in collectives, the caller waiting
+
+  void add(const StepsCost& other) {
+    steps += other.steps;
+    bytes += other.bytes;
+    sent_bytes += other.sent_bytes;
+    seconds += other.seconds;
+  }
+};
+
 struct RunReport {
   std::int64_t steps = 0;
   std::int64_t tokens_seen = 0;
@@ -40,6 +55,7 @@ struct RunReport {
   std::string parameters_hash;
   std::filesystem::path checkpoint;
   bool stopped = false;  ///< on request, before the last step
+  StepsCost cost;
 };
 
 class Trainer {
@@ -75,8 +91,8 @@ class Trainer {
   struct Cost {
     std::int64_t tokens = 0;  ///< of the world
     double seconds = 0;
-    double loading = 0;        ///< seconds of it spent on data
-    double communicating = 0;  ///< seconds of it spent in collectives
+    double loading = 0;       ///< seconds of it spent on data
+    StepsCost communicating;  ///< of this step alone
   };
   void restore(const checkpoints::Checkpoint& checkpoint, const RunOptions& options);
   /// A resume that sums in another order than the checkpoint's run: said, or refused.

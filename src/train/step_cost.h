@@ -1,0 +1,36 @@
+// What a run's steps cost, predicted: memory by part, traffic by collective, arithmetic.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "distributed/memory_model.h"
+#include "src/train/config.h"
+
+namespace dfmoa::train {
+
+/// The form of the collectives of step `step`, counted from 0. Throws as distributed::spread_of.
+[[nodiscard]] distributed::StepForm step_form(const RunConfig& config, int processes,
+                                              std::int64_t step);
+
+struct StepCost {
+  distributed::Spread spread;
+  std::vector<distributed::MemoryPart> memory;  ///< of the fullest process
+  std::vector<distributed::Traffic> traffic;    ///< of process 0
+  double flops = 0;                             ///< of process 0
+  /// How many tokens travel is an expectation: rows are taken to be full, and with move_tokens
+  /// every expert of a sparse gate to be as likely as another.
+  bool is_estimate = false;
+
+  [[nodiscard]] std::int64_t bytes() const;
+  [[nodiscard]] std::int64_t sent_bytes() const;
+};
+
+/// Of a step before any cut, in its phase after `rank.start`. `on_gpu` adds what its libraries
+/// take. Throws as step_form, and UsageError for heads that run at their owners, whose cost is not
+/// known.
+[[nodiscard]] StepCost cost_of(const RunConfig& config, const model::BaseModel& base,
+                               const std::vector<distributed::BlockLayout>& blocks, int processes,
+                               bool on_gpu);
+
+}  // namespace dfmoa::train
