@@ -67,10 +67,8 @@ void ExpertTransport::start_scatter(model::Block& block, const std::vector<at::T
   const auto places = mesh_.experts().num_processes();
   if (!scatter_) scatter_ = std::make_unique<Scatter>();
   if (!scatter_->own.defined() || scatter_->own.numel() < count) {
-    std::int64_t largest = count;
-    for (const auto& other : layers_) largest = std::max(largest, other.travelling.largest());
-    scatter_->own = message_buffer(largest);
-    scatter_->messages = message_buffer(largest * places);
+    scatter_->own = message_buffer(largest_message());
+    scatter_->messages = message_buffer(largest_message() * places);
   }
   const auto messages = scatter_->messages.narrow(0, 0, count * places);
   messages.zero_();  // pads, and leaves without a gradient

@@ -179,37 +179,51 @@ ExpertTransport::Lent& ExpertTransport::lent_for(const model::Block& block) {
 void ExpertTransport::make_room(Lent& lent, const Layer& layer) const {
   if (lent.values.defined()) return;
   auto elements = layer.elements;
-  auto largest = layer.travelling.largest();
   for (const auto& other : layers_) {
-    if (gathers_steps_) break;  // its memory serves one layer
-    elements = std::max(elements, other.elements);
-    largest = std::max(largest, other.travelling.largest());
+    if (!gathers_steps_) elements = std::max(elements, other.elements);  // else it serves one layer
   }
-  lent.own = message_buffer(largest);
-  lent.messages = message_buffer(largest * mesh_.experts().num_processes());
   lent.values = buffer(elements);
   if (!gathers_steps_) return;
   lent.flat_gradient = buffer(elements);
   lent.gradients = views_of(lent.flat_gradient, layer.specs, layer.travels);
 }
 
+std::int64_t ExpertTransport::largest_message() const {
+  std::int64_t largest = 0;
+  for (const auto& layer : layers_) largest = std::max(largest, layer.travelling.largest());
+  return largest;
+}
+
 void ExpertTransport::start_gather(Lent& lent, const model::Block& block) {
   const at::NoGradGuard no_grad;
   const auto& layer = layers_[static_cast<std::size_t>(block.layer())];
   const auto count = layer.travelling.largest();
-  layer.travelling.pack_own(values_of(block.parameters()), lent.own);
-  lent.pending = mesh_.experts().start_all_gather(
-      lent.own.const_data_ptr(), count, lent.messages.mutable_data_ptr(),
-      ops::from_torch(lent.own.scalar_type()), base::text("C2/layer/", block.layer(), "/gather"));
+  if (!gather_) gather_ = std::make_unique<Gather>();
+  if (gather_->layer >= 0) {
+    throw base::ShapeError(base::text("gathering the experts of layer ", block.layer(),
+                                      " while those of layer ", gather_->layer,
+                                      " are under way and nobody fetched them"));
+  }
+  if (!gather_->own.defined()) {
+    gather_->own = message_buffer(largest_message());
+    gather_->messages = message_buffer(largest_message() * mesh_.experts().num_processes());
+  }
+  gather_->layer = block.layer();
+  layer.travelling.pack_own(values_of(block.parameters()), gather_->own);
+  gather_->pending = mesh_.experts().start_all_gather(
+      gather_->own.const_data_ptr(), count, gather_->messages.mutable_data_ptr(),
+      ops::from_torch(gather_->own.scalar_type()),
+      base::text("C2/layer/", block.layer(), "/gather"));
   lent.is_started = true;
 }
 
 void ExpertTransport::finish_gather(Lent& lent, const model::Block& block) {
   const at::NoGradGuard no_grad;
-  lent.pending.wait();
+  gather_->pending.wait();
+  gather_->layer = -1;
   const auto& layer = layers_[static_cast<std::size_t>(block.layer())];
   auto leaves = views_of(lent.values, layer.specs, layer.travels);
-  layer.travelling.unpack_all(lent.messages, leaves);
+  layer.travelling.unpack_all(gather_->messages, leaves);
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     leaves[i] = layer.travels[i]
                     ? leaves[i].detach().requires_grad_()

@@ -85,6 +85,8 @@ class ExpertTransport final : public model::ExpertSource {
   void choose_head_owners();
   [[nodiscard]] Lent& lent_for(const model::Block& block);
   void make_room(Lent& lent, const Layer& layer) const;
+  /// Elements of the largest message of one owner.
+  [[nodiscard]] std::int64_t largest_message() const;
   void start_gather(Lent& lent, const model::Block& block);
   void finish_gather(Lent& lent, const model::Block& block);
   void start_scatter(model::Block& block, const std::vector<at::Tensor>& gradients, bool last);
@@ -106,8 +108,10 @@ class ExpertTransport final : public model::ExpertSource {
   std::unique_ptr<ShardedHeads> heads_;
   std::vector<Layer> layers_;
   std::vector<std::unique_ptr<Lent>> lent_;  ///< two, used in turn; or one a layer for the step
+  struct Gather;
+  std::unique_ptr<Gather> gather_;  ///< the one under way, and its memory
   struct Scatter;
-  std::unique_ptr<Scatter> scatter_;  ///< the one under way
+  std::unique_ptr<Scatter> scatter_;
   struct Sum;
   std::vector<Sum> sums_;
 };

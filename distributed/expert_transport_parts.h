@@ -22,10 +22,16 @@ struct ExpertTransport::Lent {
   std::int64_t layer = -1;  ///< -1: free
   bool is_started = false;
   bool is_complete = false;
-  at::Tensor own, messages, values;   ///< flat
+  at::Tensor values;                  ///< flat
   at::Tensor flat_gradient;           ///< where weights stay for the step
   std::vector<at::Tensor> gradients;  ///< views of it, of specs that travel
   model::TrainedPart part;
+};
+
+/// The gather under way: one block's at a time, of what will be lent next.
+struct ExpertTransport::Gather {
+  std::int64_t layer = -1;  ///< -1: none is
+  at::Tensor own, messages;
   comm::Pending pending;
 };
 

@@ -34,17 +34,13 @@ Buffers buffers_of(const std::vector<LayerRows>& layers, const Spread& spread, b
   }
   if (travelling_layers == 0) return all;
   const auto places = std::int64_t{spread.expert};
-  // One block's gradients: the own part, all owners' messages, and as much received.
-  all.messages += most.travelling * (1 + 2 * places);
+  // One block's weights: the own part, and all owners' messages. One block's gradients: the same,
+  // and as much received.
+  all.messages += most.travelling * (2 + 3 * places);
   if (spread.gathers_steps) {
-    for (const auto& layer : layers) {
-      all.lent += 2 * layer.lent;
-      all.messages += layer.travelling * (1 + places);
-    }
+    for (const auto& layer : layers) all.lent += 2 * layer.lent;
   } else {
-    const auto ahead = std::min<std::int64_t>(travelling_layers, 2);
-    all.lent += ahead * most.lent;
-    all.messages += ahead * most.travelling * (1 + places);
+    all.lent += std::min<std::int64_t>(travelling_layers, 2) * most.lent;
   }
   return all;
 }
