@@ -100,7 +100,7 @@ void ExpertTransport::choose_owners() {
 }
 
 const BlockOwners* ExpertTransport::owners(std::int64_t layer) const {
-  return is_sharded() ? &ownership_.of(layer) : nullptr;
+  return is_sharded() ? ownership_.find(layer) : nullptr;
 }
 
 ExpertTransport::Layer ExpertTransport::arrange(const model::Block& block) const {

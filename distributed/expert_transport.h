@@ -51,7 +51,7 @@ class ExpertTransport final : public model::ExpertSource {
   [[nodiscard]] bool speaks() const {
     return is_sharded() ? mesh_.speaks() : mesh_.world().process() == 0;
   }
-  /// Null where every process holds everything.
+  /// Null where every process holds everything, and for a layer without adapters.
   [[nodiscard]] const BlockOwners* owners(std::int64_t layer) const;
 
   /// Collective: values and moments that several processes hold have the same bits in all of them.

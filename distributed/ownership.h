@@ -44,6 +44,11 @@ class Ownership {
   const BlockOwners& choose(const model::BlockAdapters& whole, const model::BlockShape& shape,
                             std::int64_t layer);
   [[nodiscard]] const BlockOwners& of(std::int64_t layer) const { return blocks_.at(layer); }
+  /// Null for a layer that nobody was chosen for.
+  [[nodiscard]] const BlockOwners* find(std::int64_t layer) const {
+    const auto found = blocks_.find(layer);
+    return found == blocks_.end() ? nullptr : &found->second;
+  }
   /// Forgets all: the next choice sees other banks.
   void clear();
 

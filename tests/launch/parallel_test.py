@@ -98,6 +98,15 @@ class Shared(CliTest):
         alone = json.loads(self.world.done("inspect", "r/undisturbed", "--ranks", "--json"))
         self.assertNotIn("owners", alone)
 
+    def test_layers_without_adapters_have_no_owners(self):
+        upper = [*FP64, "--set", "adapter.main.layers=1", "--set", "rank.main.budget=24"]
+        alone = self.world.train("e/upper", *upper)
+        shared_run = self.world.train("e/upper_2", *upper, *shared(2, "move_weights"),
+                                      launcher=self.world.mpi(2))
+        self.assertAlmostEqual(shared_run["ce"], alone["ce"], delta=1e-10 * alone["ce"])
+        told = json.loads(self.world.done("inspect", "e/upper_2", "--ranks", "--json"))["owners"]
+        self.assertEqual([layer["layer"] for layer in told["layers"]], [1])
+
     def test_layouts_that_cannot_be_are_refused_before_anything_is_read(self):
         missing = ["--set", "model.path=nowhere"]
         for options, says in (
