@@ -29,6 +29,7 @@ ExpertRank rank_of(const HostGroup& group, const at::Tensor& b_NF, const adapter
   ExpertRank found;
   found.expert = expert;
   found.rank = site.rank_E[static_cast<std::size_t>(expert)];
+  if (found.rank == 0) return found;  // cut, or held elsewhere
   const auto begin = site.begin_of(expert);
   const auto row = site.first + begin;
   const auto a_rows = site.shared_a ? site.a_rows() : found.rank;
