@@ -133,5 +133,42 @@ TEST(ExpertBank, experts_of_a_shared_a_have_its_rows_once) {
   EXPECT_TRUE(at::equal(initial_a(group, 1, 0).narrow(0, 0, 3), initial_a(alone, 1, 0)));
 }
 
+TEST(ExpertBank, experts_that_are_not_kept_have_no_directions_and_keep_their_place) {
+  auto group = bank_group({bank_site("q", {2, 1, 3}, 4), bank_site("v", {1, 0, 2}, 4)});
+  for (auto& site : group.sites) {
+    site.keep_experts([](std::int64_t expert) { return expert != 1; });
+  }
+  group.index();
+  EXPECT_EQ(group.sites[0].rank_E, (std::vector<std::int64_t>{2, 0, 3}));
+  EXPECT_EQ(group.sites[0].direction_id_N, (std::vector<std::int64_t>{0, 1, 6, 7, 8}));
+  EXPECT_EQ(group.sites[1].direction_id_N, (std::vector<std::int64_t>{0, 6, 7}));
+  EXPECT_EQ(group.sites[0].experts(), 3);
+  EXPECT_TRUE(at::equal(group.column_N, tests::ints({4, 4, 6, 6, 6, 4, 6, 6})));
+  for (auto& site : group.sites) {
+    site.keep_experts([](std::int64_t) { return false; });
+    EXPECT_EQ(site.directions(), 0);
+    EXPECT_EQ(site.rank_E, (std::vector<std::int64_t>{0, 0, 0}));
+  }
+}
+
+/// A process that holds some experts alone begins with the rows that the whole would have there.
+TEST(ExpertBank, kept_experts_begin_as_in_the_whole_bank) {
+  const auto whole = bank_group({bank_site("q", {3, 3, 3}, 0)});
+  auto part = whole;
+  part.sites[0].keep_experts([](std::int64_t expert) { return expert == 1; });
+  part.index();
+  EXPECT_TRUE(at::equal(initial_a(part, 5, 2), initial_a(whole, 5, 2).narrow(0, 3, 3)));
+}
+
+TEST(ExpertBank, kept_experts_of_a_shared_a_keep_all_of_its_rows) {
+  auto site = bank_site("q", {3, 3, 3}, 0);
+  site.shared_a = true;
+  EXPECT_EQ(site.sharers(), 3);
+  site.keep_experts([](std::int64_t expert) { return expert == 2; });
+  EXPECT_EQ(site.a_rows(), 3);
+  EXPECT_EQ(site.sharers(), 1);
+  EXPECT_EQ(site.a_begin_of(2), site.a_first);
+}
+
 }  // namespace
 }  // namespace dfmoa::adapters

@@ -115,6 +115,26 @@ TEST_P(MixtureLinear, is_the_base_model_bit_for_bit_where_b_is_zero) {
   }
 }
 
+/// Where tokens were sent to the experts, the frozen linear ran at home.
+TEST_P(MixtureLinear, without_bases_it_is_the_share_of_the_experts) {
+  MixtureCase in(GetParam());
+  for (std::size_t s = in.sites.size(); s-- > 0;) {
+    in.sites[s].base = nullptr;
+    if (in.sites[s].b_NF.defined()) continue;
+    in.sites.erase(in.sites.begin() + static_cast<std::ptrdiff_t>(s));
+    in.dy.erase(in.dy.begin() + static_cast<std::ptrdiff_t>(s));
+  }
+  const auto y = mixture_linear(in.x_TD, in.group, in.sites);
+  auto loop = mixture_linear_loop(in.x_TD, in.group, in.sites);
+  for (auto& y_TF : loop) y_TF = y_TF + 0.0 * in.x_TD.sum();  // zeros alone are of no graph
+  for (std::size_t s = 0; s < y.size(); ++s) EXPECT_LT(distance(y[s], loop[s]), kMixtureTolerance);
+  const auto grads = mixture_gradients(y, in.dy, in.leaves());
+  const auto expected = mixture_gradients(loop, in.dy, in.leaves());
+  for (std::size_t i = 0; i < grads.size(); ++i) {
+    EXPECT_LT(distance(grads[i], expected[i]), kMixtureTolerance) << "leaf " << i;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Forms, MixtureLinear,
     testing::Values(MixtureForm{"three_sites_one_unadapted", {{2, 1, 3}, {}, {1, 1, 2}}},
@@ -270,6 +290,10 @@ TEST(MixtureLinearRefusal, tensors_that_do_not_fit_are_named) {
           [](auto& in) { in.group.a_ND = in.group.a_ND.narrow(0, 0, 4); });
   refused("of a [5, 4]", [](auto& in) { in.group.a_ND = in.group.a_ND.narrow(1, 0, 4); });
   refused("of a (none)", [](auto& in) { in.group.a_ND = at::Tensor(); });
+  refused("neither a base nor experts", [](auto& in) {
+    in.sites[1].base = nullptr;
+    in.sites[1].b_NF = at::Tensor();
+  });
   refused("b is [2, 2]", [](auto& in) { in.sites[1].b_NF = in.sites[1].b_NF.narrow(1, 0, 2); });
   refused("gate is [5, 2]", [](auto& in) { in.group.gate_TG = in.group.gate_TG.narrow(0, 0, 5); });
 }

@@ -140,5 +140,35 @@ TEST(ParameterSet, specs_out_of_order_are_refused) {
   EXPECT_TRUE(tests::contains(sentence, "x/A: specs must be ordered by group")) << sentence;
 }
 
+/// One tensor per spec, elsewhere in memory.
+std::vector<at::Tensor> lent_tensors() {
+  std::vector<at::Tensor> lent;
+  for (const auto& spec : kSpecs) lent.push_back(tests::normal_leaf(spec.shape, lent.size()));
+  return lent;
+}
+
+TEST(ParameterSet, borrowed_leaves_are_those_that_were_lent) {
+  const auto lent = lent_tensors();
+  const auto set = ParameterSet::borrowed(kSpecs, lent);
+  EXPECT_EQ(set.count(), 15 + 6 + 3);
+  for (std::size_t i = 0; i < kSpecs.size(); ++i) {
+    EXPECT_TRUE(set.leaf(kSpecs[i].name).is_same(lent[i])) << kSpecs[i].name;
+  }
+  EXPECT_EQ(set.indices_under("x/").size(), 3U);
+  EXPECT_FALSE(set.flat_gradient().defined());
+}
+
+TEST(ParameterSet, leaves_that_do_not_fit_are_not_borrowed) {
+  auto few = lent_tensors();
+  few.pop_back();
+  auto sentence =
+      tests::refusal<base::ShapeError>([&] { (void)ParameterSet::borrowed(kSpecs, few); });
+  EXPECT_TRUE(tests::contains(sentence, "3 leaves for 4 specs")) << sentence;
+  auto other = lent_tensors();
+  other[2] = other[2].t();
+  sentence = tests::refusal<base::ShapeError>([&] { (void)ParameterSet::borrowed(kSpecs, other); });
+  EXPECT_TRUE(tests::contains(sentence, "expected one of its shape for each")) << sentence;
+}
+
 }  // namespace
 }  // namespace dfmoa::adapters

@@ -28,6 +28,43 @@ struct Layout {
   }
 };
 
+/// Every transport in every memory form, for worlds of `processes` of which `expert` share.
+inline std::vector<Layout> sharded_layouts(int processes, int expert) {
+  return {{processes, expert, "move_weights", "recompute", "block"},
+          {processes, expert, "move_weights", "recompute", "step"},
+          {processes, expert, "move_weights", "keep", "step"},
+          {processes, expert, "move_tokens", "recompute"},
+          {processes, expert, "move_tokens", "keep"}};
+}
+
+/// Worlds of one to four processes and all ways to share experts in them.
+inline std::vector<Layout> every_layout() {
+  std::vector<Layout> all{{2, 1}, {3, 1, "replicate", "recompute"}, {4, 1}, {4, 2}};
+  all.insert(all.end(), {{1, 1, "move_weights", "recompute", "block"},
+                         {1, 1, "move_tokens"},
+                         {2, 1, "move_weights", "keep", "step"},
+                         {2, 1, "move_tokens", "recompute"}});
+  for (const auto& [processes, expert] :
+       std::vector<std::pair<int, int>>{{2, 2}, {3, 3}, {4, 2}, {4, 4}}) {
+    for (auto& layout : sharded_layouts(processes, expert)) all.push_back(std::move(layout));
+  }
+  return all;
+}
+
+/// One of each kind, where what is tested does not depend on the numbers.
+inline std::vector<Layout> some_layouts() {
+  return {{3, 1},
+          {2, 2, "move_weights", "recompute", "block"},
+          {4, 2, "move_weights", "keep", "step"},
+          {4, 4, "move_weights", "recompute", "block"},
+          {3, 3, "move_tokens", "recompute"},
+          {4, 2, "move_tokens"}};
+}
+
+inline std::vector<Layout> one_of_each_transport() {
+  return {{3, 1}, {4, 2, "move_weights", "recompute", "block"}, {4, 2, "move_tokens"}};
+}
+
 class ParallelRun : public train::SmallRun {
  protected:
   using State = std::map<std::string, std::vector<double>>;
@@ -84,6 +121,24 @@ class ParallelRun : public train::SmallRun {
       if (comm.process() == 0) report = mine;
     });
     return report;
+  }
+
+  /// Goes on with a run of this name, or begins it.
+  train::RunReport go_on(const Layout& layout, const train::RunConfig& run, const std::string& name,
+                         std::int64_t stop_after = -1) const {
+    return train_on(layout, run, name, "auto", stop_after);
+  }
+
+  /// Three SGD or AdamW steps from one stirred state end alike on all layouts.
+  void expect_one_result(const train::RunConfig& run, const std::vector<Layout>& layouts,
+                         double bound = 1e-12) const {
+    const auto from = stirred(run, "stirred");
+    (void)train_on({}, run, "one", from);
+    const auto expected = state_of("one");
+    for (const auto& layout : layouts) {
+      (void)train_on(layout, run, layout.name(), from);
+      expect_same(layout.name(), expected, bound);
+    }
   }
 
   /// Every real array of the newest checkpoint of a run.

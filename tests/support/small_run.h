@@ -47,10 +47,13 @@ class SmallRun : public data::SmallData {
 
   /// What is done to a model before a run begins.
   using Prepare = std::function<void(model::Transformer&)>;
+  /// What is looked at when it has ended, while its transport still serves the model.
+  using After = std::function<void(model::Transformer&)>;
 
   /// What the program does between reading its configuration and its last line, by one process.
   static Trained train(const RunConfig& run, const RunOptions& options, comm::Communicator& comm,
-                       at::Device device = at::kCPU, const Prepare& prepare = {}) {
+                       at::Device device = at::kCPU, const Prepare& prepare = {},
+                       const After& after = {}) {
     Trained trained;
     std::filesystem::create_directories(options.folder);
     base::Logger log(false);
@@ -69,6 +72,7 @@ class SmallRun : public data::SmallData {
     Trainer trainer(run, *trained.model, loader, transport, log);
     trainer.begin(options);
     trained.report = trainer.run(options);
+    if (after) after(*trained.model);
     return trained;
   }
 
