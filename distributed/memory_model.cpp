@@ -1,6 +1,7 @@
 #include "distributed/memory_model.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace dfmoa::distributed {
 namespace {
@@ -45,6 +46,20 @@ Buffers buffers_of(const std::vector<LayerRows>& layers, const Spread& spread, b
   return all;
 }
 
+/// Tokens of all processes that come to `place`, kept there as what its experts read; per token.
+std::int64_t arrived_per_token(const BlockLayout& block, const Spread& spread, int place) {
+  if (spread.transport != Transport::move_tokens) return 0;
+  double numbers = 0;
+  for (int group = 0; group < 4; ++group) {
+    const auto& bank = block.whole.groups[static_cast<std::size_t>(group)];
+    if (bank.sites.empty()) continue;
+    const auto width = bank.in_features + gate_columns(block.whole, group);
+    numbers +=
+        share_of_tokens(block, group, place).share * spread.expert * static_cast<double>(width);
+  }
+  return std::llround(numbers);
+}
+
 /// Numbers per token that a block keeps between forward and backward.
 std::int64_t saved_per_token(const BlockLayout& block, const Workload& workload) {
   const auto& shape = block.shape;
@@ -62,7 +77,7 @@ std::int64_t saved_per_token(const BlockLayout& block, const Workload& workload)
 }
 
 std::int64_t activations(const std::vector<BlockLayout>& blocks, const StepForm& form,
-                         const Workload& workload) {
+                         const Workload& workload, int place) {
   std::int64_t kept = 0;
   std::int64_t most = 0;
   std::int64_t inputs = 0;
@@ -70,7 +85,8 @@ std::int64_t activations(const std::vector<BlockLayout>& blocks, const StepForm&
   for (const auto& block : blocks) {
     is_above = is_above || !block.whole.empty();
     if (!is_above) continue;
-    const auto saved = saved_per_token(block, workload);
+    const auto saved =
+        saved_per_token(block, workload) + arrived_per_token(block, form.spread, place);
     kept += saved;
     most = std::max(most, saved);
     inputs += workload.hidden;
@@ -123,7 +139,7 @@ std::vector<MemoryPart> memory_of(const std::vector<BlockLayout>& blocks, const 
       {"adapters", 4 * flat * size},
       {"lent", buffers.lent * size},
       {"messages", buffers.messages * size},
-      {"activations", (activations(blocks, form, workload) + largest) * size},
+      {"activations", (activations(blocks, form, workload, place) + largest) * size},
       {"scratch", workload.dequantised_bytes},
       {"head", (rows * workload.vocabulary + 3 * stream) * size},
       {"program", workload.on_gpu ? kGpuProgramBytes : kProgramBytes}};

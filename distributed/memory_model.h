@@ -34,7 +34,8 @@ struct MemoryPart {
 ///   adapters    value, gradient and two moments of what it owns
 ///   lent        experts of others while a block runs, or for the step, and their gradients
 ///   messages    what gathers, scatters and sums are packed into and received in, in host memory
-///   activations what the blocks keep for their backward, and the work of one block
+///   activations what the blocks keep for their backward, and the work of one block; with
+///               move_tokens less than what is really taken
 ///   scratch     the dense copy of one quantised weight
 ///   head        a chunk of logits, and the gradient of the stream
 ///   program     code and libraries: 0.35 GB, on a GPU 1.5 GB of its memory

@@ -84,11 +84,20 @@ TEST_P(Peak, of_a_step_is_adapters_activations_and_head) {
 INSTANTIATE_TEST_SUITE_P(Forms, Peak, testing::Values("keep", "recompute"),
                          [](const auto& one) { return one.param; });
 
-class Buffers : public testing::TestWithParam<Layout> {};
+const std::vector<Layout>& gathering() {
+  static const std::vector<Layout> all{{2, 2, "move_weights"},
+                                       {2, 2, "move_weights", "recompute"},
+                                       {2, 2, "move_weights", "recompute", "step"},
+                                       {3, 3, "move_weights"},
+                                       {4, 2, "move_weights", "recompute"}};
+  return all;
+}
+
+class Buffers : public testing::TestWithParam<std::size_t> {};
 
 TEST_P(Buffers, of_gathered_experts_stay_allocated_as_predicted) {
   const auto base = wide_base();
-  const auto layout = GetParam();
+  const auto& layout = gathering()[GetParam()];
   const auto run = wide_run(layout);
   auto parts = predicted_parts(run, *base, layout.processes);
   const auto blocks =
@@ -122,13 +131,8 @@ TEST_P(Buffers, of_gathered_experts_stay_allocated_as_predicted) {
   EXPECT_EQ(grown, layout.processes * (parts["lent"] + parts["messages"] - passing * 4));
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, Buffers,
-                         testing::Values(Layout{2, 2, "move_weights"},
-                                         Layout{2, 2, "move_weights", "recompute"},
-                                         Layout{2, 2, "move_weights", "recompute", "step"},
-                                         Layout{3, 3, "move_weights"},
-                                         Layout{4, 2, "move_weights", "recompute"}),
-                         [](const auto& one) { return one.param.name(); });
+INSTANTIATE_TEST_SUITE_P(Layouts, Buffers, testing::Range(std::size_t{0}, gathering().size()),
+                         [](const auto& one) { return gathering()[one.param].name(); });
 
 TEST(MemoryModel, counts_what_the_fullest_process_owns) {
   const auto base = wide_base();
@@ -158,6 +162,15 @@ TEST(MemoryModel, receives_sums_where_every_process_holds_all) {
   auto two = predicted_parts(wide_run({2, 1, "replicate"}), *base, 2);
   EXPECT_EQ(alone.at("messages"), 0);
   EXPECT_EQ(two["messages"], two["adapters"] / 4);
+}
+
+TEST(MemoryModel, keeps_the_tokens_that_came_from_others) {
+  const auto base = wide_base();
+  auto weights = predicted_parts(wide_run({2, 2, "move_weights"}), *base, 2);
+  auto tokens = predicted_parts(wide_run({2, 2, "move_tokens"}), *base, 2);
+  // Dense gates: all tokens of both, in every linear's input, with three gates.
+  const std::int64_t arrived = 2 * (128 + 128 + 128 + 320 + 4 * 3);
+  EXPECT_EQ(tokens["activations"] - weights["activations"], 4 * kTokens * 4 * arrived);
 }
 
 TEST(MemoryModel, counts_products_of_frozen_and_trained_weights) {
