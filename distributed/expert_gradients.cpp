@@ -12,8 +12,14 @@ std::vector<at::Tensor> gradients_of(const adapters::ParameterSet& held) {
   return gradients;
 }
 
+/// In pieces: the fp64 copy of a large gradient never exists whole.
 at::Tensor squared(const at::Tensor& gradient) {
-  return at::linalg_vector_norm(gradient, 2, std::nullopt, false, at::kDouble).square();
+  constexpr std::int64_t kPiece = std::int64_t{1} << 20;
+  std::vector<at::Tensor> parts;
+  for (const auto& piece : gradient.reshape({-1}).split(kPiece)) {
+    parts.push_back(at::linalg_vector_norm(piece, 2, std::nullopt, false, at::kDouble).square());
+  }
+  return at::stack(parts).sum();
 }
 
 }  // namespace

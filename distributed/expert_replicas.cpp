@@ -33,10 +33,11 @@ std::array<std::vector<at::Tensor>, 3> state_of(const adapters::ParameterSet& he
   return all;
 }
 
-void require_equal(const base::Hash128& hash, comm::Communicator& comm, const std::string& what) {
+void require_equal(const base::Hash128& hash, comm::Communicator& comm, const std::string& what,
+                   std::string_view tag) {
   const auto number = number_of(hash);
   std::array<std::int64_t, 2> ends{number, -number};
-  comm.all_reduce(ends.data(), 2, base::DType::i64, comm::Op::max, "hash");
+  comm.all_reduce(ends.data(), 2, base::DType::i64, comm::Op::max, tag);
   if (ends[0] == -ends[1]) return;
   throw base::MachineError(base::text(what, " differ between the ", comm.num_processes(),
                                       " processes that hold them, expected the same bits"));
@@ -44,7 +45,7 @@ void require_equal(const base::Hash128& hash, comm::Communicator& comm, const st
 
 }  // namespace
 
-void ExpertTransport::check_replicas() const {
+void ExpertTransport::check_replicas(std::string_view tag) const {
   base::Hash128 shared;
   base::Hash128 owned;
   for (const auto& block : model_.blocks()) {
@@ -60,9 +61,9 @@ void ExpertTransport::check_replicas() const {
       for (const auto& rows : layer.owned.own_rows(tensors)) add_tensor(owned, rows);
     }
   }
-  require_equal(shared, mesh_.world(),
-                is_sharded() ? "routers and what else all hold" : "adapters");
-  if (is_sharded()) require_equal(owned, mesh_.copies(), "experts of one owner");
+  require_equal(shared, mesh_.world(), is_sharded() ? "routers and what else all hold" : "adapters",
+                tag);
+  if (is_sharded()) require_equal(owned, mesh_.copies(), "experts of one owner", tag);
 }
 
 }  // namespace dfmoa::distributed

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "distributed/config.h"
@@ -56,7 +57,7 @@ class ExpertTransport final : public model::ExpertSource {
 
   /// Collective: values and moments that several processes hold have the same bits in all of them.
   /// Throws MachineError on every process that holds some that differ.
-  void check_replicas() const;
+  void check_replicas(std::string_view tag) const;
 
   // What a block computes with (the port).
   [[nodiscard]] const model::TrainedPart& fetch(const model::Block& block,

@@ -7,7 +7,7 @@ namespace dfmoa::distributed {
 namespace {
 
 constexpr std::int64_t kHeadChunk = 256;             // rows of logits at a time
-constexpr std::int64_t kProgramBytes = 350'000'000;  // resident code of torch, MPI and HDF5
+constexpr std::int64_t kProgramBytes = 150'000'000;  // resident code of torch, MPI and HDF5
 constexpr std::int64_t kGpuProgramBytes = 1'500'000'000;
 
 /// What gathered experts and gradients on their way take, elements.
@@ -145,6 +145,12 @@ std::vector<MemoryPart> memory_of(const std::vector<BlockLayout>& blocks, const 
       {"program", workload.on_gpu ? kGpuProgramBytes : kProgramBytes}};
   parts.push_back({"slack", total_of(parts) / 10});
   return parts;
+}
+
+std::int64_t expected_of(const std::vector<MemoryPart>& parts) {
+  std::int64_t expected = 0;
+  for (const auto& [part, bytes] : parts) expected += part == "slack" ? 0 : bytes;
+  return expected;
 }
 
 std::int64_t total_of(const std::vector<MemoryPart>& parts) {

@@ -38,13 +38,15 @@ struct MemoryPart {
 ///               move_tokens less than what is really taken
 ///   scratch     the dense copy of one quantised weight
 ///   head        a chunk of logits, and the gradient of the stream
-///   program     code and libraries: 0.35 GB, on a GPU 1.5 GB of its memory
+///   program     code and libraries: 0.15 GB, on a GPU 1.5 GB of its memory
 ///   slack       a tenth of all that: allocators round up
 /// The last three are rules of thumb, the others follow from what is allocated.
 [[nodiscard]] std::vector<MemoryPart> memory_of(const std::vector<BlockLayout>& blocks,
                                                 const StepForm& form, const Workload& workload,
                                                 int place);
 [[nodiscard]] std::int64_t total_of(const std::vector<MemoryPart>& parts);
+/// Without slack: what to expect, where the total is what to have.
+[[nodiscard]] std::int64_t expected_of(const std::vector<MemoryPart>& parts);
 
 /// Floating point operations of one process in a step: of frozen weights forward and for the
 /// gradient of their input, of adapters also for their own; a recomputed forward counts again.

@@ -233,7 +233,7 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
   const auto report = trainer.run(run);
   if (comm.process() == 0 && options.has("json")) print_json(folder, report);
   if (plan && report.cost.steps > 0) {
-    log.info(plan_against_actual(*plan, report.cost, train::peak_memory_bytes()));
+    log.info(plan_against_actual(*plan, report.cost));
   }
   log.info(base::text("step ", report.steps, ": saved ", report.checkpoint.string(),
                       ", parameters ", report.parameters_hash));

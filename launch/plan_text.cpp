@@ -69,8 +69,7 @@ std::string memory_text(const std::vector<distributed::MemoryPart>& parts) {
   return base::join(words, ", ");
 }
 
-std::string plan_against_actual(const train::StepCost& plan, const train::StepsCost& actual,
-                                std::int64_t peak_bytes) {
+std::string plan_against_actual(const train::StepCost& plan, const train::StepsCost& actual) {
   const auto steps = static_cast<double>(std::max<std::int64_t>(actual.steps, 1));
   const auto row = [](const std::string& what, const std::string& planned,
                       const std::string& measured) {
@@ -87,8 +86,8 @@ std::string plan_against_actual(const train::StepCost& plan, const train::StepsC
          row("of them sent", exact(static_cast<double>(plan.sent_bytes())),
              exact(static_cast<double>(actual.sent_bytes) / steps)) +
          row("memory at its fullest",
-             bytes_text(static_cast<double>(distributed::total_of(plan.memory))),
-             bytes_text(static_cast<double>(peak_bytes))) +
+             bytes_text(static_cast<double>(distributed::expected_of(plan.memory))),
+             bytes_text(static_cast<double>(actual.peak_bytes))) +
          row("in collectives", "-", seconds_text(actual.seconds / steps));
 }
 

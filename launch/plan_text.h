@@ -22,7 +22,6 @@ namespace dfmoa::launch {
 /// Lines "plan | actual": bytes per step, peak memory, seconds in collectives. The plan was made
 /// before the first step of this start.
 [[nodiscard]] std::string plan_against_actual(const train::StepCost& plan,
-                                              const train::StepsCost& actual,
-                                              std::int64_t peak_bytes);
+                                              const train::StepsCost& actual);
 
 }  // namespace dfmoa::launch

@@ -33,4 +33,9 @@ class Metrics {
 /// Largest resident memory of this process, bytes.
 [[nodiscard]] std::int64_t peak_memory_bytes();
 
+/// The same since `restart_peak`: reading a model or a checkpoint maps whole files, which is no
+/// part of a step. Where the system does not allow a restart, since the start of the process.
+void restart_peak();
+[[nodiscard]] std::int64_t peak_since_restart();
+
 }  // namespace dfmoa::train

@@ -15,12 +15,12 @@ namespace {
 
 /// What the recorder has counted so far.
 StepsCost counted(const comm::Recorder& recorder) {
-  return {0, recorder.bytes(), recorder.sent_bytes(), recorder.seconds()};
+  return {0, recorder.bytes(), recorder.sent_bytes(), recorder.seconds(), 0};
 }
 
 StepsCost since(const StepsCost& before, const comm::Recorder& recorder) {
   return {1, recorder.bytes() - before.bytes, recorder.sent_bytes() - before.sent_bytes,
-          recorder.seconds() - before.seconds};
+          recorder.seconds() - before.seconds, 0};
 }
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {
@@ -89,6 +89,7 @@ RunReport Trainer::run(const RunOptions& options) {
 
 void Trainer::one_step(const RunOptions& options, RunReport& report) {
   const auto begin = std::chrono::steady_clock::now();
+  restart_peak();
   const auto communicated = counted(comm_.recorder());
   const auto rows = loader_.next_step();
   const double loading = seconds_since(begin);
@@ -127,7 +128,8 @@ void Trainer::one_step(const RunOptions& options, RunReport& report) {
   report.ce = ce_ = verdict.ce_sum / result.n_loss;
   report.tokens_per_s = static_cast<double>(tokens) / seconds;
   report.stopped = verdict.stop;
-  const auto cost = since(communicated, comm_.recorder());
+  auto cost = since(communicated, comm_.recorder());
+  cost.peak_bytes = peak_since_restart();
   report.cost.add(cost);
   if (metrics_ && step_ % config_.log.every == 0) {
     const auto all = figures(result, verdict, {tokens, seconds, loading, cost});

@@ -1,6 +1,7 @@
 // A run: rows in, steps, votes, metrics, checkpoints, resume.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cmath>
@@ -38,8 +39,10 @@ struct StepsCost {
   std::int64_t bytes = 0;       ///< handed to communicators
   std::int64_t sent_bytes = 0;  ///< of them, to other processes
   double seconds = 0;           ///< in collectives, the caller waiting
+  std::int64_t peak_bytes = 0;  ///< resident at the fullest moment of any
 
   void add(const StepsCost& other) {
+    peak_bytes = std::max(peak_bytes, other.peak_bytes);
     steps += other.steps;
     bytes += other.bytes;
     sent_bytes += other.sent_bytes;

@@ -21,6 +21,8 @@ std::string order_of_sums(const RunConfig& config, const model::Transformer& mod
   return base::text("processes ", mesh.world().num_processes(), sharing, ", threads ",
                     at::get_num_threads(), ", ", c10::DeviceTypeName(device, /*lower_case=*/true),
                     ", transport ", distributed::name_of(transport.transport()),
+                    transport.is_sharded() ? " of owners " + base::join(config.parallel.owners, ",")
+                                           : std::string(),
                     config.parallel.heads == "shard" ? ", heads at their owners" : "", ", memory ",
                     config.train.memory, ", instructions ", ops::cpu_instructions());
 }
@@ -53,7 +55,7 @@ HostParameters Trainer::list(base::StateTree& tree) {
 }
 
 void Trainer::save(const std::filesystem::path& folder) {
-  transport_.check_replicas();  // one of them is saved for all
+  transport_.check_replicas("checkpoint/replicas");  // one of them is saved for all
   base::StateTree tree;
   const auto host = list(tree);
   base::with_context(base::text("saving step ", step_), [&] {
@@ -103,7 +105,7 @@ void Trainer::begin(const RunOptions& options) {
   } else if (options.resume == "auto") {
     log_.info("no checkpoint in " + options.folder.string() + ": a fresh run");
   }
-  transport_.check_replicas();
+  transport_.check_replicas("start/replicas");
   for (const auto owner : {RankOwner::directions, RankOwner::dimensions}) {
     const auto& budget = budgets_[owner == RankOwner::directions ? 0 : 1];
     const auto gated = total_rank(model_, owner) - fixed_rank(model_, owner);

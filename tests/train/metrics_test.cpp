@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <vector>
 
 #include "src/base/file.h"
 #include "tests/formats/temporary_folder.h"
@@ -46,6 +47,23 @@ TEST_F(MetricsTest, half_a_line_at_the_end_is_taken_away) {
   base::write_file(folder_ / "metrics.jsonl", "{\"st");
   Metrics(folder_, false).write(2, {{"train/ce", 2}});
   EXPECT_EQ(lines().size(), 1U);
+}
+
+/// Memory that is gone again counts until the next restart.
+TEST(PeakMemory, counts_anew_after_a_restart) {
+  const auto use = [](std::size_t bytes) {
+    const std::vector<char> memory(bytes, 1);
+    return memory[bytes / 2];
+  };
+  constexpr std::int64_t kBytes = 200'000'000;
+  restart_peak();
+  const auto before = peak_since_restart();
+  EXPECT_EQ(use(kBytes), 1);
+  const auto after = peak_since_restart();
+  EXPECT_GE(after, before + kBytes * 9 / 10);
+  EXPECT_LE(after, peak_memory_bytes());
+  restart_peak();
+  EXPECT_LE(peak_since_restart(), after - kBytes / 2);
 }
 
 }  // namespace
