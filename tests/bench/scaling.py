@@ -1,9 +1,9 @@
 """Several processes beside one, work per process constant: time of a step, memory, exchange.
 
-usage: scaling.py --program DFMOA --config FILE [--layouts 1,2:move_weights:2 ...] [--set KEY=VALUE ...]
+usage: scaling.py --program DFMOA --config FILE [--layouts 1 2:move_weights:2 ...] [--set KEY=VALUE]
 
-A layout is PROCESSES[:TRANSPORT[:EXPERT]]. Every layout runs as many micro-batches as processes, one
-thread each; layouts take turns, --rounds times. The first --warm steps of a run are not counted.
+A layout is PROCESSES[:TRANSPORT[:EXPERT]]. Every layout runs as many micro-batches as processes,
+one thread each; layouts take turns, --rounds times. The first --warm steps of a run do not count.
 """
 
 import argparse
