@@ -137,6 +137,8 @@ void ExpertTransport::rearrange() {
   layers_.clear();
   layers_.resize(model_.blocks().size());
   lent_.clear();
+  gather_.reset();
+  scatter_.reset();
   if (!is_sharded()) {
     if (heads_) choose_head_owners();
     return;

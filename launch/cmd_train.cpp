@@ -223,8 +223,10 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
   trainer.begin(run);
   const auto plan = predict(config, model, transport);
   introduce(config, model, transport, plan, log);
-  comm::require_alike(comm, {"the state before the first step", trainer.summary(),
-                             base::ExitCode::machine, "do all see the same run folder?"});
+  comm::require_alike(comm,
+                      {"the state before the first step", base::text("step ", trainer.step(), "\n"),
+                       base::ExitCode::machine, "do all see the same run folder?"});
+  transport.check_replicas("start/replicas");
   run_folder.describe(config, comm);
   // What every process does last lies on disk even after kill -9: `inspect --collectives` reads it.
   if (comm.process() == 0) std::filesystem::create_directories(folder / "collectives");

@@ -46,11 +46,6 @@ Trainer::Trainer(const RunConfig& config, model::Transformer& model, data::Loade
   }
 }
 
-std::string Trainer::summary() {
-  return base::text("step ", step_, "\nparameters ", parameters_hash(model_, entropy_, transport_),
-                    "\n");
-}
-
 RunReport Trainer::run(const RunOptions& options) {
   if (comm_.process() == 0) {
     metrics_ = std::make_unique<Metrics>(options.folder, config_.log.tensorboard);

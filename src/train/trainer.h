@@ -72,8 +72,8 @@ class Trainer {
   /// where a checkpoint, base or configuration does not fit.
   void begin(const RunOptions& options);
 
-  /// Step and hash of all parameters, one a line: the same on every process.
-  [[nodiscard]] std::string summary();
+  /// Steps that the run has made.
+  [[nodiscard]] std::int64_t step() const { return step_; }
 
   /// Trains to the end of the schedule or of `options`. The last state is always saved.
   /// Throws MachineError for a loss that is not finite, and when it is asked to stop before its

@@ -105,7 +105,6 @@ void Trainer::begin(const RunOptions& options) {
   } else if (options.resume == "auto") {
     log_.info("no checkpoint in " + options.folder.string() + ": a fresh run");
   }
-  transport_.check_replicas("start/replicas");
   for (const auto owner : {RankOwner::directions, RankOwner::dimensions}) {
     const auto& budget = budgets_[owner == RankOwner::directions ? 0 : 1];
     const auto gated = total_rank(model_, owner) - fixed_rank(model_, owner);

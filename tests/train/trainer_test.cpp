@@ -114,7 +114,7 @@ TEST_F(TrainerTest, a_loss_that_is_not_finite_on_one_process_stops_all_before_th
 }
 
 /// Whoever holds the same must hold the same bits: one of them is saved for all.
-TEST_F(TrainerTest, replicas_that_differ_are_refused_before_the_first_step) {
+TEST_F(TrainerTest, replicas_that_differ_are_refused_before_one_is_saved) {
   for (const std::string transport : {"replicate", "move_weights"}) {
     auto run = with({{"parallel.transport", transport}, {"parallel.expert", "2"}}, config());
     std::atomic<int> refused = 0;
