@@ -35,8 +35,13 @@ struct ListedRows {
 class BlockLister {
  public:
   BlockLister(const model::Block& block, const adapters::ParameterSet& held, bool moments,
-              base::StateTree& tree, const distributed::BlockOwners* owners)
-      : block_(block), held_(held), moments_(moments), tree_(tree), owners_(owners) {}
+              base::StateTree& tree, const distributed::BlockOwners* owners, base::DType dtype)
+      : block_(block),
+        held_(held),
+        moments_(moments),
+        tree_(tree),
+        owners_(owners),
+        dtype_(dtype) {}
 
   void add_rows(const std::string& name, const ListedRows& rows) {
     if (!rows.is_held) return add_elsewhere(name, rows);
@@ -134,11 +139,8 @@ class BlockLister {
   void add_elsewhere(const std::string& name, const ListedRows& rows) {
     std::vector<std::int64_t> shape{rows.count};
     shape.insert(shape.end(), rows.row.begin(), rows.row.end());
-    const auto dtype =
-        ops::from_torch(held_.flat_gradient().defined() ? held_.flat_gradient().scalar_type()
-                                                        : held_.leaves().at(0).scalar_type());
     const auto add_one = [&](const std::string& path) {
-      tree_.add({path, dtype, shape, nullptr, rows.owner});
+      tree_.add({path, dtype_, shape, nullptr, rows.owner});
     };
     add_one(name);
     if (!moments_) return;
@@ -158,6 +160,7 @@ class BlockLister {
   bool moments_;
   base::StateTree& tree_;
   const distributed::BlockOwners* owners_;  // null: everything lies in every process
+  base::DType dtype_;                       // of parameters, held here or not
 };
 
 /// Positions of the held dimensions among all that are left.
@@ -204,7 +207,8 @@ HostParameters list_model(model::Transformer& model, std::vector<BlockEntropy>& 
     if (block.whole().empty()) continue;
     if (is_sharded) masks = gather_masks(block, host.held.back(), transport->mesh().experts());
     BlockLister lister(block, host.held.back(), moments, tree,
-                       is_sharded ? transport->owners(block.layer()) : nullptr);
+                       is_sharded ? transport->owners(block.layer()) : nullptr,
+                       ops::from_torch(model.dtype()));
     const auto& groups = block.whole().groups;
     for (std::size_t g = 0; g < groups.size(); ++g) {
       for (std::size_t s = 0; s < groups[g].sites.size(); ++s) lister.add_site(g, s);

@@ -160,6 +160,15 @@ TEST_F(TransportTest, one_expert_of_rank_one_leaves_the_others_without_any) {
   }
 }
 
+/// A block of one adapter without a router: every other process holds nothing at all of it.
+TEST_F(TransportTest, a_block_may_lie_elsewhere_as_a_whole) {
+  model::AdapterPlan plan;
+  plan.adapters["side"].kind = "parallel";
+  plan.adapters["side"].experts = 1;
+  plan.adapters["side"].width = 3;
+  expect_one_result(config(plan, optimised_by("sgd")), some_layouts());
+}
+
 TEST_F(TransportTest, experts_lie_wherever_the_configuration_puts_them) {
   std::vector<Layout> placed;
   for (auto layout : some_layouts()) {
