@@ -4,6 +4,7 @@
 #include <array>
 #include <numeric>
 
+#include "distributed/head_parallel.h"
 #include "src/base/text.h"
 
 namespace dfmoa::distributed {
@@ -59,19 +60,43 @@ std::array<GroupTrip, 4> trips_of(const BlockLayout& block, bool is_lowest,
   return trips;
 }
 
+/// The heads of a block on their way.
+struct HeadTrip {
+  std::vector<OwnedHeads> owned;  ///< by place; empty: they run at home
+  std::int64_t width = 0;         ///< of a head
+  bool has_gradient = false;      ///< queries, keys or values lead to something trained
+};
+
+HeadTrip head_trip_of(const BlockLayout& block, const StepForm& form, bool is_lowest) {
+  if (!form.spread.shards_heads || !block.whole.attention.gates_pretrained()) return {};
+  const auto& gates = block.whole.attention;
+  const bool gates_queries = form.dimension_phase != adapters::RankPhase::held &&
+                             gates.has_logits() &&
+                             std::any_of(gates.masks.begin(), gates.masks.end(),
+                                         [](const auto& mask) { return mask.name == "qk"; });
+  return {heads_by_owner(block.owners.head_H, block.shape.kv_heads, form.spread.expert),
+          block.shape.head_dim,
+          !is_lowest || gates_queries || !block.whole.groups[0].sites.empty()};
+}
+
 /// A step as Step and ExpertTransport carry it out, with the state of the latter that decides what
 /// is gathered when.
 class PlannedStep {
  public:
   PlannedStep(const std::vector<BlockLayout>& blocks, const StepForm& form, int process,
-              const Routing& routing)
-      : blocks_(blocks), form_(form), place_(process % form.spread.expert), routing_(routing) {
+              const Routing& routing, const RowsOfSlot& rows_of_slot)
+      : blocks_(blocks),
+        form_(form),
+        place_(process % form.spread.expert),
+        routing_(routing),
+        rows_of_slot_(rows_of_slot) {
     const auto is_adapted = [](const auto& block) { return !block.whole.empty(); };
     lowest_ = std::find_if(blocks.begin(), blocks.end(), is_adapted) - blocks.begin();
     for (const auto& block : blocks) {
       rows_.push_back(layer_rows(block, form.spread, place_, form.dtype));
       const auto layer = static_cast<std::int64_t>(trips_.size());
       trips_.push_back(trips_of(block, layer <= lowest_, form.phase));
+      head_trips_.push_back(head_trip_of(block, form, layer <= lowest_));
       for (const auto& router : block.whole.routers) statistics_ += router.layout().size();
     }
     is_gathered_.assign(blocks.size(), false);
@@ -196,6 +221,7 @@ class PlannedStep {
   }
   void send_tokens(std::int64_t slot, std::int64_t layer) {
     for (int g = 0; g < 4; ++g) {
+      if (g == 1) send_heads(slot, layer);
       const auto* const way = trip(layer, g);
       if (way == nullptr) continue;
       const auto tokens = routed(slot, layer, g);
@@ -211,8 +237,53 @@ class PlannedStep {
       exchange(layer, g, "/back", sum_without(tokens.received, place_) * way->back);
     }
   }
+  /// Slices of heads that this process gives away and gets, for tokens that go to their owners and
+  /// outputs that come back.
+  struct HeadSlices {
+    std::int64_t to_owners = 0, from_peers = 0, outputs_given = 0, outputs_got = 0;
+  };
+  [[nodiscard]] HeadSlices head_slices(const HeadTrip& way, const PeerRows& rows) const {
+    const auto here = static_cast<std::size_t>(place_);
+    const auto heads = [&](std::size_t p) {
+      return static_cast<std::int64_t>(way.owned[p].query.size());
+    };
+    HeadSlices slices;
+    for (std::size_t p = 0; p < way.owned.size(); ++p) {
+      if (p == here) continue;
+      slices.to_owners += rows.tokens_P[here] * way.owned[p].slices() * way.width;
+      slices.from_peers += rows.tokens_P[p] * way.owned[here].slices() * way.width;
+      slices.outputs_given += rows.tokens_P[p] * heads(here) * way.width;
+      slices.outputs_got += rows.tokens_P[here] * heads(p) * way.width;
+    }
+    return slices;
+  }
+  void exchange_heads(std::int64_t layer, const char* what, std::int64_t elements,
+                      base::DType dtype, std::int64_t kept = 0) {
+    add(tag(layer, base::text("/heads/", what)), "all_to_all", elements, dtype, Group::experts,
+        kept);
+  }
+  void send_heads(std::int64_t slot, std::int64_t layer) {
+    const auto& way = head_trips_[static_cast<std::size_t>(layer)];
+    if (way.owned.empty()) return;
+    const auto rows = rows_of_slot_(slot);
+    const auto others = std::int64_t{form_.spread.expert} - 1;
+    const auto slices = head_slices(way, rows);
+    exchange_heads(layer, "documents/counts", others + 1, base::DType::i64, 1);
+    exchange_heads(layer, "documents", rows.documents * others, base::DType::i64);
+    exchange_heads(layer, "send", slices.to_owners, form_.dtype);
+    exchange_heads(layer, "back", slices.outputs_given, form_.dtype);
+  }
+  void return_head_gradients(std::int64_t slot, std::int64_t layer) {
+    const auto& way = head_trips_[static_cast<std::size_t>(layer)];
+    if (way.owned.empty() || !way.has_gradient) return;
+    const auto slices = head_slices(way, rows_of_slot_(slot));
+    exchange_heads(layer, "back", slices.outputs_got, form_.dtype);
+    exchange_heads(layer, "send", slices.from_peers, form_.dtype);
+  }
+
   void return_gradients(std::int64_t slot, std::int64_t layer) {
     for (int g = 3; g >= 0; --g) {
+      if (g == 0) return_head_gradients(slot, layer);
       const auto* const way = trip(layer, g);
       if (way == nullptr) continue;
       const auto tokens = routed(slot, layer, g);
@@ -226,8 +297,10 @@ class PlannedStep {
   const StepForm& form_;
   int place_;
   const Routing& routing_;
+  const RowsOfSlot& rows_of_slot_;
   std::vector<LayerRows> rows_;
   std::vector<std::array<GroupTrip, 4>> trips_;
+  std::vector<HeadTrip> head_trips_;
   std::int64_t lowest_ = 0;
   std::int64_t statistics_ = 0;
   std::vector<bool> is_gathered_;
@@ -240,8 +313,8 @@ class PlannedStep {
 
 std::vector<PlannedCollective> collectives_of_step(const std::vector<BlockLayout>& blocks,
                                                    const StepForm& form, int process,
-                                                   const Routing& routing) {
-  return PlannedStep(blocks, form, process, routing).run();
+                                                   const Routing& routing, const RowsOfSlot& rows) {
+  return PlannedStep(blocks, form, process, routing, rows).run();
 }
 
 namespace {

@@ -17,6 +17,7 @@ struct StepForm {
   bool lag_one = false;
   base::DType dtype = base::DType::f32;
   adapters::RankPhase phase = adapters::RankPhase::settled;
+  adapters::RankPhase dimension_phase = adapters::RankPhase::settled;
   std::int64_t vote_figures = 5;  ///< fp64 of C3
 
   /// Micro-batches of a process, empty slots included.
@@ -42,10 +43,10 @@ struct PlannedCollective {
 
 /// In the order in which process `process` issues them, C0 to C3. A collective of this list equals
 /// the one that the recorder holds after the step, kept elements included. `routing` is asked for
-/// move_tokens alone.
+/// move_tokens alone, `rows` for heads that run at their owners.
 [[nodiscard]] std::vector<PlannedCollective> collectives_of_step(
     const std::vector<BlockLayout>& blocks, const StepForm& form, int process,
-    const Routing& routing);
+    const Routing& routing, const RowsOfSlot& rows = {});
 
 /// Collectives of one purpose: "C2/gather" of all layers, "C2/tokens/send", "C1".
 struct Traffic {

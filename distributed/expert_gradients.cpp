@@ -107,6 +107,7 @@ void ExpertTransport::start_sums(model::Block& block) {
   }
   // A sum of one is there already: a lone process reads nothing back from its device.
   const auto& flat = block.parameters().flat_gradient();
+  finish_sums(kSumsInFlight - 1);
   auto& sum = sums_.emplace_back();
   sum.block = &block;
   sum.message = mesh_.world().num_processes() > 1 ? flat.to(at::kCPU) : flat;
@@ -118,6 +119,7 @@ void ExpertTransport::start_sums(model::Block& block) {
 void ExpertTransport::start_sum(model::Block& block, const WeightGather& rows,
                                 comm::Communicator& comm, const char* what) {
   if (rows.empty() || comm.num_processes() == 1) return;
+  finish_sums(kSumsInFlight - 1);
   auto& sum = sums_.emplace_back();
   sum.block = &block;
   sum.rows = &rows;
@@ -128,8 +130,9 @@ void ExpertTransport::start_sum(model::Block& block, const WeightGather& rows,
                                       base::text("C2/layer/", block.layer(), what));
 }
 
-void ExpertTransport::finish_sums() {
-  for (auto& sum : sums_) {
+void ExpertTransport::finish_sums(std::size_t left) {
+  for (; sums_.size() > left; sums_.erase(sums_.begin())) {
+    auto& sum = sums_.front();
     sum.pending.wait();
     if (sum.rows != nullptr) {
       sum.rows->unpack_own(sum.message, gradients_of(sum.block->parameters()));
@@ -137,12 +140,11 @@ void ExpertTransport::finish_sums() {
       sum.block->parameters().flat_gradient().copy_(sum.message);  // nothing where it is the same
     }
   }
-  sums_.clear();
 }
 
 void ExpertTransport::finish_step() {
   finish_scatter();
-  finish_sums();
+  finish_sums(0);
   // The next update makes what was gathered old.
   for (auto& lent : lent_) lent->is_started = lent->is_complete = false;
 }

@@ -33,16 +33,6 @@ std::vector<at::Tensor> values_of(const adapters::ParameterSet& held) {
   return values;
 }
 
-void require_gated_heads(const model::Transformer& model) {
-  for (const auto& block : model.blocks()) {
-    const auto& gates = block.whole().attention;
-    if (!gates.empty() && !gates.literal) return;
-  }
-  throw base::UsageError(
-      "configuration parallel.heads = shard without gates of pretrained attention: no head could "
-      "run at its owner, expected a [dfa] section with attention = pretrained, or heads = home");
-}
-
 }  // namespace
 
 ExpertTransport::ExpertTransport(model::Transformer& model, comm::Communicator& world,
@@ -80,7 +70,11 @@ void ExpertTransport::adapt(const model::AdapterPlan& plan, std::uint64_t seed) 
     };
   }
   model_.adapt(plan, seed, held);
-  if (heads_) require_gated_heads(model_);
+  if (heads_) {
+    std::vector<model::BlockAdapters> blocks;
+    for (const auto& block : model_.blocks()) blocks.push_back(block.whole());
+    require_gated_heads(blocks);
+  }
   rearrange();
 }
 
@@ -100,7 +94,7 @@ void ExpertTransport::choose_owners() {
 }
 
 const BlockOwners* ExpertTransport::owners(std::int64_t layer) const {
-  return is_sharded() ? ownership_.find(layer) : nullptr;
+  return is_sharded() || heads_ ? ownership_.find(layer) : nullptr;
 }
 
 ExpertTransport::Layer ExpertTransport::arrange(const model::Block& block) const {

@@ -22,6 +22,10 @@
 
 namespace dfmoa::distributed {
 
+/// Sums of gradients that are under way at once: enough to run beside the blocks that are still in
+/// backward, few enough that messages of all blocks never exist together.
+inline constexpr std::size_t kSumsInFlight = 4;
+
 /// Every sum is over exactly the processes that hold a contribution, and never an average: the loss
 /// is divided by the global number of loss-bearing tokens already. A process without tokens takes
 /// part with zeros.
@@ -52,7 +56,7 @@ class ExpertTransport final : public model::ExpertSource {
   [[nodiscard]] bool speaks() const {
     return is_sharded() ? mesh_.speaks() : mesh_.world().process() == 0;
   }
-  /// Null where every process holds everything, and for a layer without adapters.
+  /// Null where nothing is owned: all is held and run everywhere, or the layer has no adapters.
   [[nodiscard]] const BlockOwners* owners(std::int64_t layer) const;
 
   /// Collective: values and moments that several processes hold have the same bits in all of them.
@@ -95,7 +99,8 @@ class ExpertTransport final : public model::ExpertSource {
   void start_sums(model::Block& block);
   void start_sum(model::Block& block, const WeightGather& rows, comm::Communicator& comm,
                  const char* what);
-  void finish_sums();
+  /// The oldest ones, until so many are left.
+  void finish_sums(std::size_t left);
   /// Flat, where the model computes; and where communicators read.
   [[nodiscard]] at::Tensor buffer(std::int64_t elements) const;
   [[nodiscard]] at::Tensor message_buffer(std::int64_t elements) const;

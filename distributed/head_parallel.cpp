@@ -1,9 +1,9 @@
 #include "distributed/head_parallel.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "distributed/token_exchange.h"
+#include "src/base/error.h"
 #include "src/base/text.h"
 #include "src/ops/attention.h"
 
@@ -112,24 +112,14 @@ std::vector<OwnedHeads> heads_by_owner(const std::vector<int>& head_H, std::int6
   return owned;
 }
 
-std::int64_t head_bytes(const std::vector<OwnedHeads>& owned, std::int64_t head_dim,
-                        const HeadTrips& trips, int place) {
-  const auto here = static_cast<std::size_t>(place);
-  const auto heads_of = [&](std::size_t p) {
-    return static_cast<std::int64_t>(owned[p].query.size());
-  };
-  std::int64_t forward = 0;
-  std::int64_t backward = 0;
-  for (std::size_t p = 0; p < owned.size(); ++p) {
-    if (p == here) continue;
-    forward += trips.tokens_P[here] * owned[p].slices() + trips.tokens_P[p] * heads_of(here);
-    backward += trips.tokens_P[here] * heads_of(p) + trips.tokens_P[p] * owned[here].slices();
-  }
-  const auto slices = trips.forwards * forward + trips.backwards * backward;
-  const auto others = static_cast<std::int64_t>(owned.size()) - 1;
-  const auto lengths = trips.forwards * others * (1 + trips.documents);
-  return slices * head_dim * trips.element_bytes +
-         lengths * static_cast<std::int64_t>(sizeof(std::int64_t));
+void require_gated_heads(const std::vector<model::BlockAdapters>& blocks) {
+  const bool is_there = std::any_of(blocks.begin(), blocks.end(), [](const auto& block) {
+    return block.attention.gates_pretrained();
+  });
+  if (is_there) return;
+  throw base::UsageError(
+      "configuration parallel.heads = shard without gates of pretrained attention: no head could "
+      "run at its owner, expected a [dfa] section with attention = pretrained, or heads = home");
 }
 
 at::Tensor ShardedHeads::attend(std::int64_t layer, const at::Tensor& q_THC,

@@ -28,20 +28,8 @@ struct OwnedHeads {
 [[nodiscard]] std::vector<OwnedHeads> heads_by_owner(const std::vector<int>& head_H,
                                                      std::int64_t kv_heads, int processes);
 
-/// How often the heads of one layer travel in a step, and what is theirs to carry.
-struct HeadTrips {
-  std::vector<std::int64_t> tokens_P;  ///< of one micro-batch, on every process
-  std::int64_t documents = 0;          ///< of it, on the process in question
-  std::int64_t forwards = 1;
-  std::int64_t backwards = 1;
-  std::int64_t element_bytes = 4;
-};
-/// What process `place` hands to others for the heads of one layer, as a Recorder counts it. With
-/// tokens and heads spread evenly that is
-///   (forwards + backwards) * T * (P - 1) / P * (2 H + 2 KV') * C * element_bytes,
-/// KV' = KV heads counted once for each process that reads them, and the lengths of documents.
-[[nodiscard]] std::int64_t head_bytes(const std::vector<OwnedHeads>& owned, std::int64_t head_dim,
-                                      const HeadTrips& trips, int place);
+/// Throws UsageError unless some block has gates of pretrained attention: no other heads move.
+void require_gated_heads(const std::vector<model::BlockAdapters>& blocks);
 
 /// Rows that travel are tokens' slices of one head. An owner attends to the rows of all processes
 /// as to one packed row of everybody's documents.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "distributed/head_parallel.h"
 #include "distributed/owned_rows.h"
 #include "distributed/weight_gather.h"
 #include "src/base/error.h"
@@ -19,8 +20,9 @@ Spread spread_of(const ParallelConfig& config, int processes, bool keeps_graphs)
     throw base::UsageError(base::text("configuration parallel.expert = ", config.expert,
                                       ": expected a divisor of the ", processes, " processes"));
   }
-  return {processes, static_cast<int>(config.expert), config.chosen(),
-          config.gathers_steps(keeps_graphs), keeps_graphs};
+  return {processes,       static_cast<int>(config.expert),
+          config.chosen(), config.gathers_steps(keeps_graphs),
+          keeps_graphs,    config.heads == "shard"};
 }
 
 std::vector<BlockLayout> plan_layout(const std::vector<model::BlockAdapters>& blocks,
@@ -28,12 +30,14 @@ std::vector<BlockLayout> plan_layout(const std::vector<model::BlockAdapters>& bl
                                      const ParallelConfig& config) {
   const model::BlockShape shape{architecture.hidden, architecture.heads, architecture.kv_heads,
                                 architecture.head_dim};
+  if (config.heads == "shard") require_gated_heads(blocks);
   Ownership ownership(config, static_cast<int>(config.expert));
   std::vector<BlockLayout> all;
   for (const auto& whole : blocks) {
     const auto layer = static_cast<std::int64_t>(all.size());
     all.push_back({whole, shape, {}});
-    if (whole.empty() || config.chosen() == Transport::replicate) continue;
+    const bool has_owners = config.chosen() != Transport::replicate || config.heads == "shard";
+    if (whole.empty() || !has_owners) continue;
     all.back().owners = ownership.choose(whole, shape, layer);
   }
   return all;

@@ -17,6 +17,7 @@ struct Spread {
   Transport transport = Transport::replicate;
   bool gathers_steps = true;
   bool keeps_graphs = true;
+  bool shards_heads = false;
 
   [[nodiscard]] bool is_sharded() const { return transport != Transport::replicate; }
   [[nodiscard]] int copies() const { return processes / expert; }
@@ -33,7 +34,7 @@ struct BlockLayout {
   BlockOwners owners;
 };
 
-/// Of a model that nothing was cut from yet. Throws as Ownership.
+/// Of a model that nothing was cut from yet. Throws as Ownership and require_gated_heads.
 [[nodiscard]] std::vector<BlockLayout> plan_layout(const std::vector<model::BlockAdapters>& blocks,
                                                    const model::Architecture& architecture,
                                                    const ParallelConfig& config);

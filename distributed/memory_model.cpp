@@ -14,12 +14,26 @@ constexpr std::int64_t kGpuProgramBytes = 1'500'000'000;
 struct Buffers {
   std::int64_t lent = 0;
   std::int64_t messages = 0;
+  std::int64_t sums = 0;
 };
+
+/// The most that so many sums take that are started one after the other.
+std::int64_t fullest_window(const std::vector<std::int64_t>& sums) {
+  std::int64_t fullest = 0;
+  std::int64_t under_way = 0;
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    under_way += sums[i];
+    if (i >= kSumsInFlight) under_way -= sums[i - kSumsInFlight];
+    fullest = std::max(fullest, under_way);
+  }
+  return fullest;
+}
 
 Buffers buffers_of(const std::vector<LayerRows>& layers, const Spread& spread, bool on_gpu) {
   Buffers all;
   LayerRows most;
   std::int64_t travelling_layers = 0;
+  std::vector<std::int64_t> sums;
   for (const auto& layer : layers) {
     most.travelling = std::max(most.travelling, layer.travelling);
     most.lent = std::max(most.lent, layer.lent);
@@ -27,12 +41,15 @@ Buffers buffers_of(const std::vector<LayerRows>& layers, const Spread& spread, b
     // A sum lies in its message and once more, in parts, where it is received. The buffer of all
     // gradients is its own message, unless it lies on a device.
     if (!spread.is_sharded()) {
-      if (spread.processes > 1) all.messages += (on_gpu ? 2 : 1) * layer.flat;
+      if (spread.processes > 1) sums.push_back((on_gpu ? 2 : 1) * layer.flat);
       continue;
     }
-    if (spread.copies() > 1) all.messages += 2 * layer.owned;
-    if (spread.processes > 1) all.messages += 2 * layer.shared;
+    const bool sums_owned = spread.copies() > 1 && layer.owned > 0;
+    const bool sums_shared = spread.processes > 1 && layer.shared > 0;
+    if (sums_owned) sums.push_back(2 * layer.owned);
+    if (sums_shared) sums.push_back(2 * layer.shared);
   }
+  all.sums = fullest_window(sums);
   if (travelling_layers == 0) return all;
   const auto places = std::int64_t{spread.expert};
   // One block's weights: the own part, and all owners' messages. One block's gradients: the same,
@@ -54,14 +71,14 @@ std::int64_t arrived_per_token(const BlockLayout& block, const Spread& spread, i
     const auto& bank = block.whole.groups[static_cast<std::size_t>(group)];
     if (bank.sites.empty()) continue;
     const auto width = bank.in_features + gate_columns(block.whole, group);
-    numbers +=
-        share_of_tokens(block, group, place).share * spread.expert * static_cast<double>(width);
+    numbers += share_of_tokens(block, group, place) * spread.expert * static_cast<double>(width);
   }
   return std::llround(numbers);
 }
 
 /// Numbers per token that a block keeps between forward and backward.
-std::int64_t saved_per_token(const BlockLayout& block, const Workload& workload) {
+std::int64_t saved_per_token(const BlockLayout& block, const Workload& workload,
+                             bool shards_heads) {
   const auto& shape = block.shape;
   const auto queries = shape.heads * shape.head_dim;
   const auto keys = shape.kv_heads * shape.head_dim;
@@ -69,6 +86,10 @@ std::int64_t saved_per_token(const BlockLayout& block, const Workload& workload)
   // their product.
   auto numbers = 4 * workload.hidden + 2 * queries + 2 * keys + 3 * workload.intermediate;
   if (!block.whole.attention.empty()) numbers += 2 * queries;
+  // Slices before they leave, after they came, and what attention gives on its way.
+  if (shards_heads && block.whole.attention.gates_pretrained()) {
+    numbers += 2 * (queries + 2 * keys) + 2 * queries;
+  }
   for (int group = 0; group < 4; ++group) {
     numbers += block.whole.groups[static_cast<std::size_t>(group)].a_rows() +
                gate_columns(block.whole, group);
@@ -85,8 +106,8 @@ std::int64_t activations(const std::vector<BlockLayout>& blocks, const StepForm&
   for (const auto& block : blocks) {
     is_above = is_above || !block.whole.empty();
     if (!is_above) continue;
-    const auto saved =
-        saved_per_token(block, workload) + arrived_per_token(block, form.spread, place);
+    const auto saved = saved_per_token(block, workload, form.spread.shards_heads) +
+                       arrived_per_token(block, form.spread, place);
     kept += saved;
     most = std::max(most, saved);
     inputs += workload.hidden;
@@ -139,6 +160,7 @@ std::vector<MemoryPart> memory_of(const std::vector<BlockLayout>& blocks, const 
       {"adapters", 4 * flat * size},
       {"lent", buffers.lent * size},
       {"messages", buffers.messages * size},
+      {"sums", buffers.sums * size},
       {"activations", (activations(blocks, form, workload, place) + largest) * size},
       {"scratch", workload.dequantised_bytes},
       {"head", (rows * workload.vocabulary + 3 * stream) * size},

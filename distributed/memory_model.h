@@ -33,7 +33,8 @@ struct MemoryPart {
 ///   base        the frozen model
 ///   adapters    value, gradient and two moments of what it owns
 ///   lent        experts of others while a block runs, or for the step, and their gradients
-///   messages    what gathers, scatters and sums are packed into and received in, in host memory
+///   messages    what gathers and scatters are packed into and received in, in host memory
+///   sums        gradients that are summed over copies or the world, as many as are under way
 ///   activations what the blocks keep for their backward, and the work of one block; with
 ///               move_tokens less than what is really taken
 ///   scratch     the dense copy of one quantised weight

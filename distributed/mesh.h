@@ -20,8 +20,6 @@ class Mesh {
   /// Those that own the same experts, one of every copy.
   [[nodiscard]] comm::Communicator& copies() const { return *copies_; }
 
-  /// Of the world: of the owner of `place` that speaks for all copies.
-  [[nodiscard]] static int speaker(int place) { return place; }
   /// Whether this process counts what it owns in a sum over the world.
   [[nodiscard]] bool speaks() const { return copies_->process() == 0; }
 

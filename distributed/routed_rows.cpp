@@ -45,20 +45,16 @@ std::vector<std::int64_t> columns_of(const BlockLayout& block, int group, int pl
 
 }  // namespace
 
-ShareOfTokens share_of_tokens(const BlockLayout& block, int group, int place) {
+double share_of_tokens(const BlockLayout& block, int group, int place) {
   const auto columns = columns_of(block, group, place);
-  if (columns.empty()) return {0, true};
-  const auto total = gate_columns(block.whole, group);
-  if (total == 0) return {1, true};
+  if (columns.empty()) return 0;
+  if (gate_columns(block.whole, group) == 0) return 1;
   const auto inside = [&](std::int64_t begin, std::int64_t count) {
     return std::count_if(columns.begin(), columns.end(),
                          [&](auto c) { return c >= begin && c < begin + count; });
   };
   const auto copies = block.whole.copies;
-  if (copies > 0) {
-    return {static_cast<double>(inside(0, copies)) / static_cast<double>(copies), true};
-  }
-  ShareOfTokens result{1, true};
+  if (copies > 0) return static_cast<double>(inside(0, copies)) / static_cast<double>(copies);
   double none = 1;
   std::int64_t begin = 0;
   for (const auto& router : block.whole.routers) {
@@ -67,15 +63,10 @@ ShareOfTokens share_of_tokens(const BlockLayout& block, int group, int place) {
     const auto here = inside(begin, router.experts);
     begin += router.experts;
     if (here == 0) continue;
-    const auto& kind = router.config.kind;
-    if (kind == "softmax" || kind == "sigmoid") return {1, true};
-    result.is_exact = false;
-    if (!kind.starts_with("topk")) return {1, false};
+    if (!router.config.kind.starts_with("topk")) return 1;
     none *= 1 - chance_of_any(router.experts, router.config.top_k, here);
   }
-  if (inside(begin, 1) > 0) return {1, true};  // the column of ones
-  result.share = 1 - none;
-  return result;
+  return inside(begin, 1) > 0 ? 1 : 1 - none;  // the column of ones
 }
 
 Routing expected_routing(std::function<std::int64_t(int, std::int64_t)> tokens, int place,
@@ -86,7 +77,7 @@ Routing expected_routing(std::function<std::int64_t(int, std::int64_t)> tokens, 
   return [=, tokens = std::move(tokens)](std::int64_t slot, const BlockLayout& block, int group) {
     auto& shares = (*known)[{&block, group}];
     for (int at = static_cast<int>(shares.size()); at < places; ++at) {
-      shares.push_back(share_of_tokens(block, group, at).share);
+      shares.push_back(share_of_tokens(block, group, at));
     }
     const auto here = shares[static_cast<std::size_t>(place)];
     RoutedRows rows;
@@ -97,18 +88,6 @@ Routing expected_routing(std::function<std::int64_t(int, std::int64_t)> tokens, 
     }
     return rows;
   };
-}
-
-bool routing_is_exact(const std::vector<BlockLayout>& blocks, const Spread& spread) {
-  if (spread.transport != Transport::move_tokens || spread.expert == 1) return true;
-  for (const auto& block : blocks) {
-    for (int group = 0; group < 4; ++group) {
-      for (int place = 0; place < spread.expert; ++place) {
-        if (!share_of_tokens(block, group, place).is_exact) return false;
-      }
-    }
-  }
-  return true;
 }
 
 }  // namespace dfmoa::distributed

@@ -24,18 +24,19 @@ using Routing = std::function<RoutedRows(std::int64_t slot, const BlockLayout& b
 /// Share of tokens with a gate that is not 0 among the experts that `place` owns in a group. Exact
 /// for dense gates and copies of mixed logits (1, 0 and n of E); an expectation for top-k, with
 /// every expert as likely as another; 1 for gates behind a threshold, which nobody knows before.
-struct ShareOfTokens {
-  double share = 0;
-  bool is_exact = true;
-};
-[[nodiscard]] ShareOfTokens share_of_tokens(const BlockLayout& block, int group, int place);
+[[nodiscard]] double share_of_tokens(const BlockLayout& block, int group, int place);
 
 /// Where `tokens(place, slot)` is the tokens of a micro-batch: all of them for dense gates, else
 /// the expectation, rounded.
 [[nodiscard]] Routing expected_routing(
     std::function<std::int64_t(int place, std::int64_t slot)> tokens, int place, int places);
 
-/// Whether a step's tokens travel as `expected_routing` says, to the row.
-[[nodiscard]] bool routing_is_exact(const std::vector<BlockLayout>& blocks, const Spread& spread);
+/// Of micro-batch `slot`: tokens of every process that shares the experts, by place, and documents
+/// of this one.
+struct PeerRows {
+  std::vector<std::int64_t> tokens_P;
+  std::int64_t documents = 0;
+};
+using RowsOfSlot = std::function<PeerRows(std::int64_t slot)>;
 
 }  // namespace dfmoa::distributed

@@ -42,7 +42,6 @@ WeightGather::WeightGather(const std::vector<RowRun>& runs, const std::vector<Pa
       auto& offset = end.at(static_cast<std::size_t>(piece.owner));
       piece.offset = offset;
       offset += piece.elements;
-      elements_ += piece.elements;
       if (parameters_.empty() || parameters_.back() != w) parameters_.push_back(w);
       pieces_.push_back(piece);
     }

@@ -27,8 +27,6 @@ class WeightGather {
   [[nodiscard]] bool empty() const { return largest_ == 0; }
   /// Elements of a message.
   [[nodiscard]] std::int64_t largest() const { return largest_; }
-  /// Elements of all messages, without padding.
-  [[nodiscard]] std::int64_t elements() const { return elements_; }
   /// Specs of the whole block, of which some rows travel.
   [[nodiscard]] const std::vector<std::size_t>& parameters() const { return parameters_; }
 
@@ -59,7 +57,6 @@ class WeightGather {
   std::vector<Piece> pieces_;
   std::vector<std::size_t> parameters_;
   std::int64_t largest_ = 0;
-  std::int64_t elements_ = 0;
   int place_ = 0;
 };
 

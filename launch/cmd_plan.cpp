@@ -102,6 +102,7 @@ class Planner {
     config.parallel.transport = transport;
     config.parallel.expert = expert;
     config.parallel.gather = "auto";
+    if (expert == 1) config.parallel.heads = "home";  // nobody to share them with
     if (expert != config_.parallel.expert) config.parallel.owners = {"default"};
     if (expert != config_.parallel.expert) config.parallel.head_owners = {"default"};
     return config;

@@ -170,12 +170,9 @@ void check_held_out(const train::RunConfig& config, const model::Transformer& mo
                        " broken lines are passed over; the first: ", census.first_bad));
 }
 
-/// What is predicted before the first step; nothing for heads at their owners, whose cost is not
-/// known.
-std::optional<train::StepCost> predict(const train::RunConfig& config,
-                                       const model::Transformer& model,
-                                       const distributed::ExpertTransport& transport) {
-  if (config.parallel.heads == "shard") return std::nullopt;
+/// What is predicted before the first step.
+train::StepCost predict(const train::RunConfig& config, const model::Transformer& model,
+                        const distributed::ExpertTransport& transport) {
   return train::cost_of(config, model.base(), distributed::layout_of(model, transport),
                         transport.mesh().world().num_processes(),
                         !model.base().embedding_VD.is_cpu());
@@ -189,22 +186,20 @@ std::string sent_words(const train::StepCost& plan) {
 
 /// The first lines of a run: where, how, and what it will take.
 void introduce(const train::RunConfig& config, const model::Transformer& model,
-               const distributed::ExpertTransport& transport,
-               const std::optional<train::StepCost>& plan, base::Logger& log) {
+               const distributed::ExpertTransport& transport, const train::StepCost& plan,
+               base::Logger& log) {
   const auto processes = transport.mesh().world().num_processes();
   const auto spread =
       distributed::spread_of(config.parallel, processes, config.train.memory == "keep");
   log.info(base::text(processes, processes == 1 ? " process, " : " processes, ",
                       comm::started_by_launcher() ? "mpi" : "one program", ", on ",
                       ops::describe_device(config.train.device, model.base().embedding_VD.device()),
-                      ", ", spread_text(spread), plan ? sent_words(*plan) : "", ", ",
-                      at::get_num_threads(), " threads each; ", model.trainable_parameters(),
+                      ", ", spread_text(spread), sent_words(plan), ", ", at::get_num_threads(),
+                      " threads each; ", model.trainable_parameters(),
                       " trainable parameters on a base of ", model.base().bytes, " bytes"));
-  if (plan) {
-    log.info(base::text("predicted memory of the fullest process: ",
-                        bytes_text(static_cast<double>(distributed::total_of(plan->memory))), " (",
-                        memory_text(plan->memory), ")"));
-  }
+  log.info(base::text("predicted memory of the fullest process: ",
+                      bytes_text(static_cast<double>(distributed::total_of(plan.memory))), " (",
+                      memory_text(plan.memory), ")"));
   for (const auto& note : model::literal_forms(config.plan)) log.info("as published: " + note);
 }
 
@@ -234,9 +229,7 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
   comm.keep_ring(folder / "collectives");
   const auto report = trainer.run(run);
   if (comm.process() == 0 && options.has("json")) print_json(folder, report);
-  if (plan && report.cost.steps > 0) {
-    log.info(plan_against_actual(*plan, report.cost));
-  }
+  if (report.cost.steps > 0) log.info(plan_against_actual(plan, report.cost));
   log.info(base::text("step ", report.steps, ": saved ", report.checkpoint.string(),
                       ", parameters ", report.parameters_hash));
   if (report.stopped && report.steps < config.train.steps) {

@@ -57,6 +57,8 @@ struct AttentionGates {
   bool literal = false;   ///< q, k, v and o are new and trained, the pretrained ones rest
 
   [[nodiscard]] bool empty() const { return router < 0 && masks.empty() && !literal; }
+  /// The model's own attention, gated: its heads may run at their owners.
+  [[nodiscard]] bool gates_pretrained() const { return !empty() && !literal; }
   /// Kind norm cuts by magnitude and trains no gate.
   [[nodiscard]] bool has_logits() const { return !masks.empty() && kind != "norm"; }
 };

@@ -65,8 +65,7 @@ at::Tensor Block::attend(const at::Tensor& q_THC, const at::Tensor& k_TKC, const
     return cached_attention(q, k, v_TKC, begin,
                             pass.cache->layers[static_cast<std::size_t>(layer_)]);
   }
-  const bool is_gated = !whole_.attention.empty() && !whole_.attention.literal;
-  if (pass.heads != nullptr && is_gated) {
+  if (pass.heads != nullptr && whole_.attention.gates_pretrained()) {
     return pass.heads->attend(layer_, q, k, v_TKC, begin);
   }
   return ops::packed_attention(q, k, v_TKC, begin);

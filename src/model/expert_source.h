@@ -1,5 +1,5 @@
-// The port between a block and where its experts are. Low here; transports of src/../distributed
-// implement it.
+// The port between a block and where its experts are. Low here; distributed/expert_transport
+// implements it.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,6 +1,5 @@
 #include "src/train/step_cost.h"
 
-#include "src/base/error.h"
 #include "src/ops/dtype.h"
 #include "src/train/open_model.h"
 #include "src/train/rank_budget.h"
@@ -16,6 +15,7 @@ distributed::StepForm step_form(const RunConfig& config, int processes, std::int
   form.lag_one = config.train.statistics == "lag_one";
   form.dtype = ops::from_torch(compute_type(config.train));
   form.phase = directions.phase(step);
+  form.dimension_phase = dimensions.phase(step);
   const auto gated = dimensions.is_on() ? 2 : 1;
   form.vote_figures = 2 + gated * static_cast<std::int64_t>(kRankFigures);
   return form;
@@ -35,27 +35,32 @@ std::int64_t StepCost::sent_bytes() const {
 
 StepCost cost_of(const RunConfig& config, const model::BaseModel& base,
                  const std::vector<distributed::BlockLayout>& blocks, int processes, bool on_gpu) {
-  if (config.parallel.heads == "shard") {
-    throw base::UsageError(
-        "configuration parallel.heads = shard: what it costs cannot be predicted, expected home");
-  }
   auto form = step_form(config, processes, 0);
-  form.phase = model::RankPhase::noisy;  // of gates with noise most steps are
+  form.phase = form.dimension_phase = model::RankPhase::noisy;  // as most steps are
   const auto workload = distributed::workload_of(base, blocks, config.train.tokens, on_gpu);
   const auto tokens = [&](int place, std::int64_t slot) {
     const auto m = slot * processes + place;
     return m < form.micro_batches ? workload.tokens : 0;
   };
   const auto routing = distributed::expected_routing(tokens, 0, form.spread.expert);
+  const auto rows = [&](std::int64_t slot) {
+    distributed::PeerRows peers;
+    for (int place = 0; place < form.spread.expert; ++place) {
+      peers.tokens_P.push_back(tokens(place, slot));
+    }
+    peers.documents = peers.tokens_P[0] > 0 ? 1 : 0;
+    return peers;
+  };
   StepCost cost;
   cost.spread = form.spread;
   cost.memory = distributed::memory_of(blocks, form, workload,
                                        distributed::heaviest_place(blocks, form.spread));
   cost.traffic =
-      distributed::traffic_of(distributed::collectives_of_step(blocks, form, 0, routing));
+      distributed::traffic_of(distributed::collectives_of_step(blocks, form, 0, routing, rows));
   cost.flops = distributed::flops_of_step(blocks, form, workload);
-  cost.is_estimate =
-      form.spread.transport == distributed::Transport::move_tokens && form.spread.expert > 1;
+  const bool sends_rows =
+      form.spread.transport == distributed::Transport::move_tokens || form.spread.shards_heads;
+  cost.is_estimate = sends_rows && form.spread.expert > 1;
   return cost;
 }
 

@@ -18,8 +18,8 @@ struct StepCost {
   std::vector<distributed::MemoryPart> memory;  ///< of the fullest process
   std::vector<distributed::Traffic> traffic;    ///< of process 0
   double flops = 0;                             ///< of process 0
-  /// How many tokens travel is an expectation: rows are taken to be full, and with move_tokens
-  /// every expert of a sparse gate to be as likely as another.
+  /// How many tokens travel is an expectation: rows are taken to be full and one document each, and
+  /// with move_tokens every expert of a sparse gate to be as likely as another.
   bool is_estimate = false;
 
   [[nodiscard]] std::int64_t bytes() const;
@@ -27,8 +27,7 @@ struct StepCost {
 };
 
 /// Of a step before any cut, in its phase after `rank.start`. `on_gpu` adds what its libraries
-/// take. Throws as step_form, and UsageError for heads that run at their owners, whose cost is not
-/// known.
+/// take. Throws as step_form.
 [[nodiscard]] StepCost cost_of(const RunConfig& config, const model::BaseModel& base,
                                const std::vector<distributed::BlockLayout>& blocks, int processes,
                                bool on_gpu);
