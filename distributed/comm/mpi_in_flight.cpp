@@ -63,29 +63,28 @@ Transfer::~Transfer() {
   }
 }
 
-void Transfer::receive(const Part<char>& part) {
+template <class Post>
+void Transfer::in_chunks(std::int64_t bytes, const char* doing, Post&& post) {
   const auto chunk = static_cast<std::int64_t>(group_->chunk_bytes());
-  for (std::int64_t done = 0; done < part.bytes; done += chunk) {
-    const auto size = static_cast<int>(std::min(chunk, part.bytes - done));
+  for (std::int64_t done = 0; done < bytes; done += chunk) {
+    const auto size = static_cast<int>(std::min(chunk, bytes - done));
     MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(
-        MPI_Irecv(part.data + done, size, MPI_BYTE, part.process, tag_, group_->comm(), &request),
-        "MPI_Irecv");
+    check_mpi(post(done, size, &request), doing);
     requests_.push_back(request);
-    expected_.push_back({part.process, size});
   }
 }
 
+void Transfer::receive(const Part<char>& part) {
+  in_chunks(part.bytes, "MPI_Irecv", [&](std::int64_t done, int size, MPI_Request* request) {
+    expected_.push_back({part.process, size});
+    return MPI_Irecv(part.data + done, size, MPI_BYTE, part.process, tag_, group_->comm(), request);
+  });
+}
+
 void Transfer::send(const Part<const char>& part) {
-  const auto chunk = static_cast<std::int64_t>(group_->chunk_bytes());
-  for (std::int64_t done = 0; done < part.bytes; done += chunk) {
-    const auto size = static_cast<int>(std::min(chunk, part.bytes - done));
-    MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(
-        MPI_Isend(part.data + done, size, MPI_BYTE, part.process, tag_, group_->comm(), &request),
-        "MPI_Isend");
-    requests_.push_back(request);
-  }
+  in_chunks(part.bytes, "MPI_Isend", [&](std::int64_t done, int size, MPI_Request* request) {
+    return MPI_Isend(part.data + done, size, MPI_BYTE, part.process, tag_, group_->comm(), request);
+  });
 }
 
 /// One after the other, to the last: MPI_Waitall gives up at the first error and leaves requests

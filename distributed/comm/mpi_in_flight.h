@@ -98,6 +98,9 @@ class Transfer final : public InFlight {
     int bytes;
   };
 
+  /// Posts one message for every piece; `post(offset, bytes, request)` returns MPI's status.
+  template <class Post>
+  void in_chunks(std::int64_t bytes, const char* doing, Post&& post);
   /// Up to the end, or to the first message that `may_wait` forbids to wait for.
   bool advance(bool may_wait);
   [[nodiscard]] std::string short_message(std::size_t i, const MPI_Status& status) const;
