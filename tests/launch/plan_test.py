@@ -9,7 +9,7 @@ import sys
 from cli_fixture import CliTest, main
 
 PARTS = ["base", "adapters", "lent", "messages", "activations", "scratch", "head", "program",
-         "slack"]
+         "slack", "sums"]
 LARGE = {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
          "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
          "vocab_size": 128256, "max_position_embeddings": 8192}
