@@ -1,5 +1,6 @@
 #include "distributed/config.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "src/base/error.h"
@@ -66,18 +67,30 @@ bool ParallelConfig::gathers_steps(bool keeps_graphs) const {
   return gather == "step" || (gather == "auto" && keeps_graphs);
 }
 
+ParallelConfig ParallelConfig::shared_by(std::int64_t processes) const {
+  auto other = *this;
+  if (processes == expert) return other;
+  other.expert = processes;
+  if (owners != std::vector<std::string>{"balanced"}) other.owners = {"default"};
+  other.head_owners = {"default"};
+  if (processes == 1) other.heads = "home";
+  return other;
+}
+
 std::vector<int> explicit_owners(const std::string& key, const std::vector<std::string>& words,
-                                 int processes) {
+                                 const std::vector<std::string>& names, int processes) {
   std::vector<int> owners;
-  if (words.size() == 1 && (words[0] == "default" || words[0] == "balanced")) return owners;
+  if (words.size() == 1 && std::find(names.begin(), names.end(), words[0]) != names.end()) {
+    return owners;
+  }
   for (const auto& word : words) {
     int owner = -1;
     const auto* end = word.data() + word.size();
     const auto parsed = std::from_chars(word.data(), end, owner);
     if (parsed.ec != std::errc{} || parsed.ptr != end || owner < 0 || owner >= processes) {
       throw base::UsageError(base::text("configuration parallel.", key, " = ",
-                                        base::join(words, ","), ": '", word,
-                                        "', expected default, balanced or processes from 0 to ",
+                                        base::join(words, ","), ": '", word, "', expected ",
+                                        base::join(names, ", "), " or processes from 0 to ",
                                         processes - 1, ", below parallel.expert"));
     }
     owners.push_back(owner);

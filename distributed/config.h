@@ -26,14 +26,18 @@ struct ParallelConfig {
   void validate(bool keeps_graphs) const;
   /// What `auto` stands for: replicate for one process that holds experts, else move_weights.
   [[nodiscard]] Transport chosen() const;
+  /// The same where `processes` share the experts of a copy. Lists name places that are no more: of
+  /// another number the owners are chosen by default; and heads run at home where nobody shares.
+  [[nodiscard]] ParallelConfig shared_by(std::int64_t processes) const;
   /// Whether a block's weights are there from its first pass of a step to its last.
   [[nodiscard]] bool gathers_steps(bool keeps_graphs) const;
 };
 
-/// Owners as a list of numbers; empty where `words` is "default" or "balanced".
+/// Owners as a list of numbers; empty where `words` is one of `names`, such as "default".
 /// Throws UsageError for other words, and for a process outside of [0, processes).
 [[nodiscard]] std::vector<int> explicit_owners(const std::string& key,
                                                const std::vector<std::string>& words,
+                                               const std::vector<std::string>& names,
                                                int processes);
 
 }  // namespace dfmoa::distributed

@@ -41,10 +41,16 @@ void ExpertTransport::add(model::Block& block, const std::vector<at::Tensor>& gr
     return;
   }
   const auto& layer = layers_[static_cast<std::size_t>(block.layer())];
+  std::vector<at::Tensor> travelling(gradients.size());
   for (std::size_t i = 0; i < gradients.size(); ++i) {
-    if (!gradients[i].defined() || layer.travels[i]) continue;
-    held.gradient(static_cast<std::size_t>(layer.held[i])).add_(gradients[i]);
+    if (!gradients[i].defined()) continue;
+    if (layer.travels[i]) {
+      travelling[i] = gradients[i];
+    } else {
+      held.gradient(static_cast<std::size_t>(layer.held[i])).add_(gradients[i]);
+    }
   }
+  layer.shared.add_held(travelling, gradients_of(held));
   if (layer.travelling.empty()) {
     finish_scatter();
     if (last) start_sums(block);
@@ -52,15 +58,11 @@ void ExpertTransport::add(model::Block& block, const std::vector<at::Tensor>& gr
   }
   if (gathers_steps_) {
     auto& lent = lent_for(block);
-    for (std::size_t i = 0; i < gradients.size(); ++i) {
-      if (gradients[i].defined() && layer.travels[i]) lent.gradients[i].add_(gradients[i]);
+    for (std::size_t i = 0; i < travelling.size(); ++i) {
+      if (travelling[i].defined()) lent.gradients[i].add_(travelling[i]);
     }
     if (last) start_scatter(block, lent.gradients, last);
     return;
-  }
-  std::vector<at::Tensor> travelling(gradients.size());
-  for (std::size_t i = 0; i < gradients.size(); ++i) {
-    if (layer.travels[i]) travelling[i] = gradients[i];
   }
   start_scatter(block, travelling, last);
 }

@@ -38,6 +38,7 @@ std::vector<at::Tensor> values_of(const adapters::ParameterSet& held) {
 ExpertTransport::ExpertTransport(model::Transformer& model, comm::Communicator& world,
                                  const ParallelConfig& config, bool keeps_graphs)
     : model_(model),
+      config_(config),
       mesh_(world, config.expert),
       transport_(config.chosen()),
       gathers_steps_(config.gathers_steps(keeps_graphs)),
@@ -95,6 +96,16 @@ void ExpertTransport::choose_owners() {
 
 const BlockOwners* ExpertTransport::owners(std::int64_t layer) const {
   return is_sharded() || heads_ ? ownership_.find(layer) : nullptr;
+}
+
+std::string ExpertTransport::order_of_sums() const {
+  auto words = base::text("transport ", name_of(transport_));
+  if (transport_ == Transport::move_weights) {
+    words += gathers_steps_ ? ", gathered for the step" : ", gathered for a block";
+  }
+  if (heads_) words += ", heads at their owners";
+  if (is_sharded() || heads_) words += ", owners " + ownership_.hash().substr(0, 8);
+  return words;
 }
 
 ExpertTransport::Layer ExpertTransport::arrange(const model::Block& block) const {
@@ -220,6 +231,8 @@ void ExpertTransport::finish_gather(Lent& lent, const model::Block& block) {
   const auto& layer = layers_[static_cast<std::size_t>(block.layer())];
   auto leaves = views_of(lent.values, layer.specs, layer.travels);
   layer.travelling.unpack_all(gather_->messages, leaves);
+  // A may have rows of both kinds: those of a shared A stay here.
+  layer.shared.copy_held(values_of(block.parameters()), leaves);
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     leaves[i] = layer.travels[i]
                     ? leaves[i].detach().requires_grad_()

@@ -49,6 +49,7 @@ class ExpertTransport final : public model::ExpertSource {
   /// the blocks hold afterwards has no values yet.
   void choose_owners();
 
+  [[nodiscard]] const ParallelConfig& config() const { return config_; }
   [[nodiscard]] const Mesh& mesh() const { return mesh_; }
   [[nodiscard]] Transport transport() const { return transport_; }
   [[nodiscard]] bool is_sharded() const { return transport_ != Transport::replicate; }
@@ -58,6 +59,9 @@ class ExpertTransport final : public model::ExpertSource {
   }
   /// Null where nothing is owned: all is held and run everywhere, or the layer has no adapters.
   [[nodiscard]] const BlockOwners* owners(std::int64_t layer) const;
+
+  /// In words: all of transport and owners that decides in which order sums are made.
+  [[nodiscard]] std::string order_of_sums() const;
 
   /// Collective: values and moments that several processes hold have the same bits in all of them.
   /// Throws MachineError on every process that holds some that differ.
@@ -106,6 +110,7 @@ class ExpertTransport final : public model::ExpertSource {
   [[nodiscard]] at::Tensor message_buffer(std::int64_t elements) const;
 
   model::Transformer& model_;
+  ParallelConfig config_;
   Mesh mesh_;
   Transport transport_;
   bool gathers_steps_;

@@ -5,6 +5,7 @@
 
 #include "src/base/dtype.h"
 #include "src/base/error.h"
+#include "src/base/hash.h"
 #include "src/base/text.h"
 
 namespace dfmoa::distributed {
@@ -52,8 +53,8 @@ int BlockOwners::of_dimension(const model::DimensionMask& mask, std::int64_t id)
 
 Ownership::Ownership(const ParallelConfig& config, int processes)
     : is_balanced_(config.owners == std::vector<std::string>{"balanced"}),
-      units_(explicit_owners("owners", config.owners, processes)),
-      heads_(explicit_owners("head_owners", config.head_owners, processes)),
+      units_(explicit_owners("owners", config.owners, {"default", "balanced"}, processes)),
+      heads_(explicit_owners("head_owners", config.head_owners, {"default"}, processes)),
       load_(static_cast<std::size_t>(processes)) {}
 
 void Ownership::clear() {
@@ -110,6 +111,17 @@ const BlockOwners& Ownership::choose(const model::BlockAdapters& whole,
   for (std::size_t u = 0; u < units.size(); ++u) block.units[units[u].name] = owners[u];
   block.head_H = heads_of(shape.heads, layer);
   return block;
+}
+
+std::string Ownership::hash() const {
+  base::Hash128 hash;
+  for (const auto& [layer, block] : blocks_) {
+    auto text = base::text(layer, ":");
+    for (const auto& [unit, owner] : block.units) text += base::text(" ", unit, "=", owner);
+    for (const auto owner : block.head_H) text += base::text(" ", owner);
+    hash.add(text.data(), text.size());
+  }
+  return hash.hex();
 }
 
 }  // namespace dfmoa::distributed

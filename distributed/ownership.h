@@ -49,6 +49,8 @@ class Ownership {
     const auto found = blocks_.find(layer);
     return found == blocks_.end() ? nullptr : &found->second;
   }
+  /// Of who owns what, in all blocks.
+  [[nodiscard]] std::string hash() const;
   /// Forgets all: the next choice sees other banks.
   void clear();
 

@@ -92,6 +92,26 @@ std::vector<at::Tensor> WeightGather::own_rows(const std::vector<at::Tensor>& he
   return rows;
 }
 
+void WeightGather::copy_held(const std::vector<at::Tensor>& held,
+                             const std::vector<at::Tensor>& whole) const {
+  for (const auto& piece : pieces_) {
+    if (piece.owner != place_ || !whole.at(piece.whole).defined()) continue;
+    whole[piece.whole]
+        .narrow(0, piece.whole_begin, piece.rows)
+        .copy_(held.at(piece.held).narrow(0, piece.held_begin, piece.rows));
+  }
+}
+
+void WeightGather::add_held(const std::vector<at::Tensor>& whole,
+                            const std::vector<at::Tensor>& held) const {
+  for (const auto& piece : pieces_) {
+    if (piece.owner != place_ || !whole.at(piece.whole).defined()) continue;
+    held.at(piece.held)
+        .narrow(0, piece.held_begin, piece.rows)
+        .add_(whole[piece.whole].narrow(0, piece.whole_begin, piece.rows));
+  }
+}
+
 void WeightGather::pack_all(const std::vector<at::Tensor>& whole,
                             const at::Tensor& messages) const {
   for (const auto& piece : pieces_) {

@@ -38,6 +38,10 @@ class WeightGather {
   void unpack_own(const at::Tensor& message, const std::vector<at::Tensor>& held) const;
   /// Views of the own rows of one tensor per held spec.
   [[nodiscard]] std::vector<at::Tensor> own_rows(const std::vector<at::Tensor>& held) const;
+  /// Own rows from one tensor per held spec to one per whole spec, and added the other way. Of the
+  /// whole, what is undefined is left out.
+  void copy_held(const std::vector<at::Tensor>& held, const std::vector<at::Tensor>& whole) const;
+  void add_held(const std::vector<at::Tensor>& whole, const std::vector<at::Tensor>& held) const;
   /// All owners' rows of one tensor per whole spec into messages (places * largest), and back. What
   /// is undefined is left out: it must be so for rows that do not travel.
   void pack_all(const std::vector<at::Tensor>& whole, const at::Tensor& messages) const;

@@ -99,12 +99,9 @@ class Planner {
  private:
   [[nodiscard]] train::RunConfig with(const std::string& transport, std::int64_t expert) const {
     auto config = config_;
+    config.parallel = config.parallel.shared_by(expert);
     config.parallel.transport = transport;
-    config.parallel.expert = expert;
     config.parallel.gather = "auto";
-    if (expert == 1) config.parallel.heads = "home";  // nobody to share them with
-    if (expert != config_.parallel.expert) config.parallel.owners = {"default"};
-    if (expert != config_.parallel.expert) config.parallel.head_owners = {"default"};
     return config;
   }
   [[nodiscard]] std::int64_t most_units() const {

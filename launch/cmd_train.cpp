@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "checkpoints/retention.h"
+#include "distributed/comm/host.h"
 #include "distributed/comm/local.h"
 #include "distributed/comm/mpi.h"
 #include "distributed/comm/start_check.h"
@@ -38,10 +39,10 @@ void request_stop(int /*signal*/) {
 }
 
 /// Cores are shared between the processes of this host; OMP_NUM_THREADS has the last word.
-void set_threads(int num_processes) {
+void set_threads(int processes_of_host) {
   if (std::getenv("OMP_NUM_THREADS") != nullptr) return;
   const auto cores = std::max(1U, std::thread::hardware_concurrency());
-  at::set_num_threads(std::max(1, static_cast<int>(cores) / num_processes));
+  at::set_num_threads(std::max(1, static_cast<int>(cores) / processes_of_host));
 }
 
 std::filesystem::path folder_of(const Options& options) {
@@ -114,22 +115,24 @@ bool goes_on(const Options& options) {
   return std::filesystem::exists(checkpoints) && !checkpoints::steps_in(checkpoints).empty();
 }
 
+std::string undivided(std::int64_t expert, std::int64_t processes) {
+  return base::text("parallel.expert = ", expert, " does not divide the ", processes,
+                    processes == 1 ? " process" : " processes");
+}
+
 /// A fresh run is refused where its experts cannot be shared as configured; one that goes on, with
-/// whatever processes there are now, shares them as it can.
-void fit_experts(const Options& options, train::RunConfig& config, comm::Communicator& comm) {
+/// whatever processes there are now, shares them as it can. What it was asked for stays in its
+/// configuration: a later start may have the processes for it.
+distributed::ParallelConfig fit_experts(const Options& options, const train::RunConfig& config,
+                                        comm::Communicator& comm) {
   const std::int64_t processes = comm.num_processes();
-  auto& expert = config.parallel.expert;
-  if (processes % expert == 0) return;
-  const auto words = base::text("parallel.expert = ", expert, " does not divide the ", processes,
-                                processes == 1 ? " process" : " processes");
+  const auto expert = config.parallel.expert;
+  if (processes % expert == 0) return config.parallel;
   if (!goes_on(options)) {
-    throw base::UsageError("configuration " + words + ", expected a divisor of their number");
+    throw base::UsageError("configuration " + undivided(expert, processes) +
+                           ", expected a divisor of their number");
   }
-  expert = std::gcd(expert, processes);
-  base::Logger(comm.process() == 0)
-      .info(base::text(words, ": in this start ", expert, expert == 1 ? " holds" : " share",
-                       " the experts of a copy of the model"));
-  if (expert == 1) config.parallel.heads = "home";  // nobody to share them with
+  return config.parallel.shared_by(std::gcd(expert, processes));
 }
 
 void list_train_options(Options& options) {
@@ -171,8 +174,9 @@ void check_held_out(const train::RunConfig& config, const model::Transformer& mo
 }
 
 /// What is predicted before the first step.
-train::StepCost predict(const train::RunConfig& config, const model::Transformer& model,
+train::StepCost predict(train::RunConfig config, const model::Transformer& model,
                         const distributed::ExpertTransport& transport) {
+  config.parallel = transport.config();
   return train::cost_of(config, model.base(), distributed::layout_of(model, transport),
                         transport.mesh().world().num_processes(),
                         !model.base().embedding_VD.is_cpu());
@@ -189,18 +193,30 @@ void introduce(const train::RunConfig& config, const model::Transformer& model,
                const distributed::ExpertTransport& transport, const train::StepCost& plan,
                base::Logger& log) {
   const auto processes = transport.mesh().world().num_processes();
-  const auto spread =
-      distributed::spread_of(config.parallel, processes, config.train.memory == "keep");
   log.info(base::text(processes, processes == 1 ? " process, " : " processes, ",
                       comm::started_by_launcher() ? "mpi" : "one program", ", on ",
                       ops::describe_device(config.train.device, model.base().embedding_VD.device()),
-                      ", ", spread_text(spread), sent_words(plan), ", ", at::get_num_threads(),
+                      ", ", spread_text(plan.spread), sent_words(plan), ", ", at::get_num_threads(),
                       " threads each; ", model.trainable_parameters(),
                       " trainable parameters on a base of ", model.base().bytes, " bytes"));
   log.info(base::text("predicted memory of the fullest process: ",
                       bytes_text(static_cast<double>(distributed::total_of(plan.memory))), " (",
                       memory_text(plan.memory), ")"));
+  const auto sharing = transport.config().expert;
+  if (sharing != config.parallel.expert) {
+    log.info(base::text(undivided(config.parallel.expert, processes), ": in this start ", sharing,
+                        sharing == 1 ? " holds" : " share",
+                        " the experts of a copy of the model, owners by default"));
+  }
   for (const auto& note : model::literal_forms(config.plan)) log.info("as published: " + note);
+}
+
+/// Collective: the most that a process took; 0 on a GPU, whose memory the system does not count.
+std::int64_t fullest(std::int64_t peak_bytes, const model::Transformer& model,
+                     comm::Communicator& comm) {
+  if (!model.base().embedding_VD.is_cpu()) return 0;
+  comm.all_reduce(&peak_bytes, 1, base::DType::i64, comm::Op::max, "end/peak");
+  return peak_bytes;
 }
 
 /// Trains in the run folder until the schedule, --steps or a signal ends it.
@@ -229,7 +245,8 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
   comm.keep_ring(folder / "collectives");
   const auto report = trainer.run(run);
   if (comm.process() == 0 && options.has("json")) print_json(folder, report);
-  if (report.cost.steps > 0) log.info(plan_against_actual(plan, report.cost));
+  const auto peak = fullest(report.cost.peak_bytes, model, comm);
+  if (report.cost.steps > 0) log.info(plan_against_actual(plan, report.cost, peak));
   log.info(base::text("step ", report.steps, ": saved ", report.checkpoint.string(),
                       ", parameters ", report.parameters_hash));
   if (report.stopped && report.steps < config.train.steps) {
@@ -254,11 +271,12 @@ base::ExitCode run_train(const Arguments& arguments) {
     std::signal(SIGTERM, request_stop);
   }
   const auto comm = make_world();
-  auto config = read_config(options);
+  const auto config = read_config(options);
   check_command(options, config, *comm);
-  fit_experts(options, config, *comm);
-  set_threads(comm->num_processes());
-  const auto device = ops::choose_device(config.train.device, comm->process(), "train.device");
+  const auto parallel = fit_experts(options, config, *comm);
+  const auto place = comm::place_on_host(*comm, comm::host_name());
+  set_threads(place.processes);
+  const auto device = ops::choose_device(config.train.device, place.index, "train.device");
   if (config.train.evaluate_every > 0) (void)data::JsonlFiles(config.data.eval);
 
   const auto base_model = model::load_base_model(config.model, train::compute_type(config.train));
@@ -266,8 +284,7 @@ base::ExitCode run_train(const Arguments& arguments) {
                       {"the base model", "hash " + base_model->hash + "\n", base::ExitCode::content,
                        "every process needs the same files under model.path"});
   model::Transformer model(model::on_device(*base_model, device));
-  distributed::ExpertTransport transport(model, *comm, config.parallel,
-                                         config.train.memory == "keep");
+  distributed::ExpertTransport transport(model, *comm, parallel, config.train.memory == "keep");
   transport.adapt(config.plan, static_cast<std::uint64_t>(config.train.seed));
   const auto tokenizer = data::Tokenizer::from_directory(config.model.path);
   const data::SampleReader reader(config.data, tokenizer, config.model.path);

@@ -139,7 +139,8 @@ nlohmann::json inspect_checkpoint(const std::filesystem::path& path, const Inspe
     json["sites"] = sites_of(*opened.model);
     json["dimensions"] = dimensions_of(*opened.model);
     const auto& parallel = opened.config.parallel;
-    const bool is_sharded = parallel.chosen() != distributed::Transport::replicate;
+    const bool is_sharded =
+        parallel.chosen() != distributed::Transport::replicate || parallel.heads == "shard";
     if (is_sharded && parallel.expert > 1) json["owners"] = owners_of(*opened.model, parallel);
   }
   if (parts.gates) json["routers"] = routers_of(*opened.model, checkpoint, entropy);

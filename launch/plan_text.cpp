@@ -69,7 +69,8 @@ std::string memory_text(const std::vector<distributed::MemoryPart>& parts) {
   return base::join(words, ", ");
 }
 
-std::string plan_against_actual(const train::StepCost& plan, const train::StepsCost& actual) {
+std::string plan_against_actual(const train::StepCost& plan, const train::StepsCost& actual,
+                                std::int64_t peak_bytes) {
   const auto steps = static_cast<double>(std::max<std::int64_t>(actual.steps, 1));
   const auto row = [](const std::string& what, const std::string& planned,
                       const std::string& measured) {
@@ -85,9 +86,11 @@ std::string plan_against_actual(const train::StepCost& plan, const train::StepsC
              exact(static_cast<double>(actual.bytes) / steps)) +
          row("of them sent", exact(static_cast<double>(plan.sent_bytes())),
              exact(static_cast<double>(actual.sent_bytes) / steps)) +
-         row("memory at its fullest",
-             bytes_text(static_cast<double>(distributed::expected_of(plan.memory))),
-             bytes_text(static_cast<double>(actual.peak_bytes))) +
+         (peak_bytes == 0
+              ? std::string()
+              : row("memory of the fullest",
+                    bytes_text(static_cast<double>(distributed::expected_of(plan.memory))),
+                    bytes_text(static_cast<double>(peak_bytes)))) +
          row("in collectives", "-", seconds_text(actual.seconds / steps));
 }
 

@@ -20,8 +20,10 @@ namespace dfmoa::launch {
 /// "base 34 MB, adapters 2.1 MB, ...", parts of 0 left out.
 [[nodiscard]] std::string memory_text(const std::vector<distributed::MemoryPart>& parts);
 /// Lines "plan | actual": bytes per step, peak memory, seconds in collectives. The plan was made
-/// before the first step of this start.
+/// before the first step of this start. Of memory `peak_bytes` are the most that a process took;
+/// 0 leaves the line out.
 [[nodiscard]] std::string plan_against_actual(const train::StepCost& plan,
-                                              const train::StepsCost& actual);
+                                              const train::StepsCost& actual,
+                                              std::int64_t peak_bytes);
 
 }  // namespace dfmoa::launch

@@ -1,10 +1,9 @@
 #include "launch/run_folder.h"
 
-#include <unistd.h>
-
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "distributed/comm/host.h"
 #include "distributed/comm/start_check.h"
 #include "launch/version.h"
 #include "src/base/error.h"
@@ -15,9 +14,7 @@ namespace dfmoa::launch {
 namespace {
 
 std::string environment_json(const comm::Communicator& comm) {
-  char host[256] = {};
-  ::gethostname(host, sizeof(host) - 1);
-  const nlohmann::json json{{"host", host},
+  const nlohmann::json json{{"host", comm::host_name()},
                             {"processes", comm.num_processes()},
                             {"versions", base::split(version_text(), '\n')}};
   return json.dump(2) + "\n";

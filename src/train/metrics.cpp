@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
@@ -52,13 +53,20 @@ void Metrics::write(std::int64_t step, const Figures& figures) {
   if (!file_) throw base::MachineError("writing " + path_.string() + " failed");
 }
 
+namespace {
+
+std::int64_t peak_before_restart = 0;
+
+}  // namespace
+
 std::int64_t peak_memory_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+  return std::max(peak_before_restart, static_cast<std::int64_t>(usage.ru_maxrss) * 1024);
 }
 
 void restart_peak() {
+  peak_before_restart = peak_memory_bytes();      // getrusage tells of VmHWM too
   std::ofstream("/proc/self/clear_refs") << "5";  // proc(5): resets VmHWM
 }
 

@@ -20,11 +20,8 @@ std::string order_of_sums(const RunConfig& config, const model::Transformer& mod
                            : std::string();
   return base::text("processes ", mesh.world().num_processes(), sharing, ", threads ",
                     at::get_num_threads(), ", ", c10::DeviceTypeName(device, /*lower_case=*/true),
-                    ", transport ", distributed::name_of(transport.transport()),
-                    transport.is_sharded() ? " of owners " + base::join(config.parallel.owners, ",")
-                                           : std::string(),
-                    config.parallel.heads == "shard" ? ", heads at their owners" : "", ", memory ",
-                    config.train.memory, ", instructions ", ops::cpu_instructions());
+                    ", ", transport.order_of_sums(), ", memory ", config.train.memory,
+                    ", instructions ", ops::cpu_instructions());
 }
 
 }  // namespace

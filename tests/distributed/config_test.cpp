@@ -84,15 +84,40 @@ TEST(ParallelConfig, a_kept_graph_does_not_go_with_weights_of_a_block) {
 }
 
 TEST(ExplicitOwners, are_numbers_of_processes_or_left_to_a_rule) {
-  EXPECT_EQ(explicit_owners("owners", {"2", "0", "2"}, 3), (std::vector<int>{2, 0, 2}));
-  EXPECT_TRUE(explicit_owners("owners", {"default"}, 3).empty());
-  EXPECT_TRUE(explicit_owners("owners", {"balanced"}, 3).empty());
+  const std::vector<std::string> rules{"default", "balanced"};
+  EXPECT_EQ(explicit_owners("owners", {"2", "0", "2"}, rules, 3), (std::vector<int>{2, 0, 2}));
+  EXPECT_TRUE(explicit_owners("owners", {"default"}, rules, 3).empty());
+  EXPECT_TRUE(explicit_owners("owners", {"balanced"}, rules, 3).empty());
+}
+
+TEST(ExplicitOwners, a_rule_of_another_key_is_no_word) {
+  const auto sentence = refusal<base::UsageError>(
+      [&] { (void)explicit_owners("head_owners", {"balanced"}, {"default"}, 3); });
+  EXPECT_TRUE(contains(sentence, "parallel.head_owners = balanced")) << sentence;
+  EXPECT_TRUE(contains(sentence, "expected default or processes from 0 to 2")) << sentence;
+}
+
+TEST(ParallelConfig, of_other_groups_forgets_lists_of_their_places) {
+  auto config = parallel(4, "move_weights", "auto");
+  config.owners = {"3", "0", "1"};
+  config.head_owners = {"0", "3"};
+  config.heads = "shard";
+  EXPECT_EQ(config.shared_by(4).owners, config.owners);
+  const auto two = config.shared_by(2);
+  EXPECT_EQ(two.expert, 2);
+  EXPECT_EQ(two.owners, (std::vector<std::string>{"default"}));
+  EXPECT_EQ(two.head_owners, (std::vector<std::string>{"default"}));
+  EXPECT_EQ(two.heads, "shard");
+  EXPECT_EQ(two.transport, "move_weights");
+  EXPECT_NO_THROW(config.shared_by(1).validate(/*keeps_graphs=*/true));
+  config.owners = {"balanced"};
+  EXPECT_EQ(config.shared_by(2).owners, (std::vector<std::string>{"balanced"}));
 }
 
 TEST(ExplicitOwners, other_words_are_refused_with_the_key) {
   for (const std::string word : {"3", "-1", "one", "1x", "", "default"}) {
     const auto sentence = refusal<base::UsageError>([&] {
-      (void)explicit_owners("head_owners", {"0", word}, 3);
+      (void)explicit_owners("head_owners", {"0", word}, {"default"}, 3);
     });
     EXPECT_TRUE(contains(sentence, "parallel.head_owners = 0," + word)) << sentence;
     EXPECT_TRUE(contains(sentence, "processes from 0 to 2")) << sentence;

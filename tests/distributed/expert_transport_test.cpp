@@ -1,6 +1,8 @@
 // One result for every layout of processes, transport and memory form.
 #include "distributed/expert_transport.h"
 
+#include <set>
+
 #include "src/base/error.h"
 #include "tests/distributed/parallel_run.h"
 #include "tests/support/systems.h"
@@ -161,6 +163,53 @@ TEST_F(TransportTest, one_expert_of_rank_one_leaves_the_others_without_any) {
 }
 
 /// A block of one adapter without a router: every other process holds nothing at all of it.
+/// Rows of one matrix A, some of which travel and some lie everywhere.
+TEST_F(TransportTest, experts_that_share_their_a_stand_beside_others) {
+  auto plan = tests::experts_behind("softmax");
+  plan.adapters["mix"].sites = {"q", "gate"};
+  plan.adapters["more"] = plan.adapters["mix"];
+  plan.adapters["mix"].shared_a = true;
+  plan.adapters["more"].sites = {"k", "v", "up"};
+  plan.adapters["more"].experts = 2;
+  plan.adapters["more"].router = "other";
+  plan.routers["other"].kind = "topk";
+  expect_one_result(config(plan, {{"train.optimizer", "sgd"}, {"train.micro_batches", "4"}}),
+                    some_layouts());
+}
+
+/// Whatever changes the last bits of a run is told from one checkpoint to the next.
+TEST_F(TransportTest, gathers_owners_and_heads_decide_in_which_order_a_run_sums) {
+  auto plan = all_on("softmax");
+  plan.dfa.router = "heads";
+  plan.routers["heads"].kind = "sigmoid";
+  const auto order = [&](const Layout& layout) {
+    const auto run = on(layout, config(plan));
+    std::string words;
+    comm::run_local(layout.processes, [&](comm::Communicator& comm) {
+      const auto base = model::load_base_model(run.model, train::compute_type(run.train));
+      model::Transformer model(base);
+      ExpertTransport transport(model, comm, run.parallel, run.train.memory == "keep");
+      transport.adapt(run.plan, 1);
+      if (comm.process() == 0) words = transport.order_of_sums();
+    });
+    return words;
+  };
+  const Layout block{2, 2, "move_weights", "recompute", "block"};
+  auto step = block;
+  step.gather = "step";
+  auto owners = block;
+  owners.more = {{"parallel.owners", "1,0,1"}};
+  auto heads = block;
+  heads.more = {{"parallel.head_owners", "1,0,1,0"}};
+  auto sharded = block;
+  sharded.more = {{"parallel.heads", "shard"}};
+  std::set<std::string> all;
+  for (const auto& layout : {block, step, owners, heads, sharded}) all.insert(order(layout));
+  EXPECT_EQ(all.size(), 5U);
+  EXPECT_EQ(order(block), order({4, 2, "move_weights", "recompute", "block"}));
+  EXPECT_EQ(order({2, 1}), "transport replicate");
+}
+
 TEST_F(TransportTest, a_block_may_lie_elsewhere_as_a_whole) {
   model::AdapterPlan plan;
   plan.adapters["side"].kind = "parallel";

@@ -110,6 +110,19 @@ TEST(Ownership, listed_owners_are_taken_as_they_stand_in_every_layer) {
   }
 }
 
+TEST(Ownership, one_owner_of_another_unit_or_head_is_another_hash) {
+  WholeModel model(tests::experts_behind("softmax", 3));
+  const auto hash_of = [&](const ParallelConfig& config) {
+    Ownership ownership(config, 2);
+    (void)ownership.choose(model.banks(), model.shape(), 0);
+    return ownership.hash();
+  };
+  const auto hash = hash_of(owned_as({"0", "1", "0"}, {"0", "1", "0", "1"}));
+  EXPECT_EQ(hash, hash_of(owned_as({"default"})));
+  EXPECT_NE(hash, hash_of(owned_as({"0", "1", "1"})));
+  EXPECT_NE(hash, hash_of(owned_as({"default"}, {"0", "1", "1", "1"})));
+}
+
 TEST(Ownership, a_list_of_another_length_is_refused) {
   WholeModel model(tests::experts_behind("softmax", 3));
   Ownership short_list(owned_as({"1", "0"}), 2);

@@ -75,7 +75,9 @@ class Shared(CliTest):
         for change in told["datasets"]["changed"]:
             self.assertLess(change["max_abs"], 1e-12, change["name"])
         log = (self.world.root / folder / "log.txt").read_text(encoding="utf-8")
-        self.assertIn("changed since the checkpoint: parallel.expert: 4 -> 1", log)
+        self.assertIn("parallel.expert = 4 does not divide the 3 processes: in this start 1 holds",
+                      log)
+        self.assertIn("changed since the checkpoint: parallel.expert: 4 -> 2", log)
         self.assertIn("processes 4 (4 share the experts)", log)
         again = self.world.train(folder, *line, *shared(2, "move_weights"),
                                  launcher=self.world.mpi(2))
@@ -97,6 +99,21 @@ class Shared(CliTest):
         self.assertRegex(text, r"layer 1 +main/0:1 main/1:0 main/2:1")
         alone = json.loads(self.world.done("inspect", "r/undisturbed", "--ranks", "--json"))
         self.assertNotIn("owners", alone)
+
+    def test_what_a_start_without_enough_processes_cannot_do_is_done_again_later(self):
+        line = [*FP64, "--resume", "auto"]
+        owned = [*shared(4, "move_tokens"), "--set", "parallel.owners=3,0,1"]
+        self.world.train("e/again", *line, *owned, "--steps", 1, launcher=self.world.mpi(4))
+        keep = ["train", "--run", "e/again", "--resume", "auto"]
+        for processes, steps, says in ((3, 2, "in this start 1 holds the experts"),
+                                       (2, 3, "in this start 2 share the experts"),
+                                       (4, 4, "EP 4 x 1, transport move_tokens")):
+            result = self.world.run(*keep, "--steps", steps, launcher=self.world.mpi(processes))
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn(says, result.stderr)
+        kept = (self.world.root / "e/again/config.ini").read_text(encoding="utf-8")
+        self.assertIn("expert = 4", kept)
+        self.assertRegex(kept, "owners = 3, ?0, ?1")
 
     def test_layers_without_adapters_have_no_owners(self):
         upper = [*FP64, "--set", "adapter.main.layers=1", "--set", "rank.main.budget=24"]
