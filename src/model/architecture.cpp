@@ -13,6 +13,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::int64_t kMostLayers = 10'000;
+
 /// One config.json with refusals that name file, key and value.
 class ConfigReader {
  public:
@@ -30,7 +32,9 @@ class ConfigReader {
   bool has(const std::string& key) const { return json_.contains(key) && !json_[key].is_null(); }
   const json& at(const std::string& key) const { return json_.at(key); }
 
-  std::int64_t integer(const std::string& key, std::int64_t fallback = -1) const {
+  /// Up to `most`: of a damaged number a plan or a buffer would be made before anything else fails.
+  std::int64_t integer(const std::string& key, std::int64_t fallback = -1,
+                       std::int64_t most = 1'000'000'000) const {
     if (!has(key)) {
       if (fallback >= 0) return fallback;
       throw base::ContentError(path_ + ": " + key + " is missing");
@@ -39,6 +43,7 @@ class ConfigReader {
     if (!value.is_number_integer() || value.get<std::int64_t>() <= 0) {
       refuse(key, value, "a positive whole number");
     }
+    if (value.get<std::int64_t>() > most) refuse(key, value, base::text("at most ", most));
     return value.get<std::int64_t>();
   }
   double real(const json& where, const std::string& key, double fallback) const {
@@ -109,7 +114,7 @@ void read_llama(const ConfigReader& config, const FamilySpec& family, Architectu
   refuse_what_is_missing(config);
   a.hidden = config.integer("hidden_size");
   a.intermediate = config.integer("intermediate_size");
-  a.layers = config.integer("num_hidden_layers");
+  a.layers = config.integer("num_hidden_layers", -1, kMostLayers);
   a.heads = config.integer("num_attention_heads");
   a.kv_heads = config.integer("num_key_value_heads", a.heads);
   a.head_dim = config.integer("head_dim", a.hidden / a.heads);
@@ -140,7 +145,7 @@ void read_gpt2(const ConfigReader& config, Architecture& a) {
   refuse_unless(config, "add_cross_attention", false);
   a.hidden = config.integer("n_embd");
   a.intermediate = config.integer("n_inner", 4 * a.hidden);
-  a.layers = config.integer("n_layer");
+  a.layers = config.integer("n_layer", -1, kMostLayers);
   a.heads = config.integer("n_head");
   if (a.hidden % a.heads != 0) {
     config.refuse("n_head", a.heads, base::text("a divisor of n_embd = ", a.hidden));
