@@ -71,10 +71,11 @@ nlohmann::json routers_of(const model::Transformer& model,
   std::size_t at = 0;
   for (const auto& block : model.blocks()) {
     const auto& own = block.adapters().routers;
+    const auto size = static_cast<std::size_t>(block.statistics_size());
+    const auto vectors = model::statistics_by_router(own, std::span(statistics).subspan(at, size));
+    at += size;
     for (std::size_t r = 0; r < own.size(); ++r) {
-      const auto layout = own[r].layout();
-      const auto size = static_cast<std::size_t>(layout.size());
-      auto router = use_of(std::span(statistics).subspan(at, size), layout);
+      auto router = use_of(vectors[r], own[r].layout());
       router["name"] = base::text("layer/", block.layer(), "/", own[r].name);
       router["entropy_weight"] = entropy[static_cast<std::size_t>(block.layer())][r].lambda();
       if (own[r].of_heads) {
@@ -83,7 +84,6 @@ nlohmann::json routers_of(const model::Transformer& model,
       }
       if (!own[r].labels.empty()) router["labels"] = own[r].labels;
       routers.push_back(std::move(router));
-      at += size;
     }
   }
   return routers;

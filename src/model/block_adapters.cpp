@@ -107,6 +107,18 @@ void initialise(const BlockAdapters& adapters, const BlockShape& shape,
   }
 }
 
+std::vector<std::span<const double>> statistics_by_router(const std::vector<BlockRouter>& routers,
+                                                          std::span<const double> statistics_U) {
+  std::vector<std::span<const double>> vectors;
+  std::size_t begin = 0;
+  for (const auto& router : routers) {
+    const auto size = static_cast<std::size_t>(router.layout().size());
+    vectors.push_back(statistics_U.subspan(begin, size));
+    begin += size;
+  }
+  return vectors;
+}
+
 gates::RouterParameters router_parameters(const BlockAdapters& adapters, const BlockRouter& router,
                                           const BlockShape& shape,
                                           const adapters::ParameterSet& parameters) {

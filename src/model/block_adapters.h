@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,10 @@ struct BlockAdapters {
 
   [[nodiscard]] bool empty() const;
 };
+
+/// Of a block's statistics the vector of each router, in the order of `routers`.
+[[nodiscard]] std::vector<std::span<const double>> statistics_by_router(
+    const std::vector<BlockRouter>& routers, std::span<const double> statistics_U);
 
 /// Extents of a block that its trained tensors depend on.
 struct BlockShape {

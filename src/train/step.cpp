@@ -215,16 +215,13 @@ std::vector<std::vector<double>> Step::sum_over_world(const at::Tensor& statisti
 std::vector<double> Step::kappa(const std::vector<std::vector<double>>& statistics) const {
   std::vector<double> all;
   for (std::size_t layer = 0; layer < statistics.size(); ++layer) {
-    std::size_t begin = 0;
-    const auto& routers = model_.blocks()[layer].whole().routers;
-    for (std::size_t r = 0; r < routers.size(); ++r) {
-      const auto size = static_cast<std::size_t>(routers[r].layout().size());
+    const auto vectors =
+        model::statistics_by_router(model_.blocks()[layer].whole().routers, statistics[layer]);
+    for (std::size_t r = 0; r < vectors.size(); ++r) {
       const auto& entropy = entropy_[layer][r];
-      for (const double slope :
-           entropy.gradient(std::span(statistics[layer]).subspan(begin, size))) {
+      for (const double slope : entropy.gradient(vectors[r])) {
         all.push_back(entropy.summed() ? slope : slope / num_routers_);
       }
-      begin += size;
     }
   }
   return all;
@@ -233,14 +230,11 @@ std::vector<double> Step::kappa(const std::vector<std::vector<double>>& statisti
 double Step::balance_value(const std::vector<std::vector<double>>& statistics) const {
   double total = 0;
   for (std::size_t layer = 0; layer < statistics.size(); ++layer) {
-    std::size_t begin = 0;
-    const auto& routers = model_.blocks()[layer].whole().routers;
-    for (std::size_t r = 0; r < routers.size(); ++r) {
-      const auto size = static_cast<std::size_t>(routers[r].layout().size());
-      const auto value =
-          entropy_[layer][r].value(std::span(statistics[layer]).subspan(begin, size));
+    const auto vectors =
+        model::statistics_by_router(model_.blocks()[layer].whole().routers, statistics[layer]);
+    for (std::size_t r = 0; r < vectors.size(); ++r) {
+      const auto value = entropy_[layer][r].value(vectors[r]);
       total += entropy_[layer][r].summed() ? value : value / num_routers_;
-      begin += size;
     }
   }
   return total;

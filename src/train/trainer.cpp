@@ -145,13 +145,10 @@ void Trainer::update(const StepResult& result, const Vote& verdict) {
                   step_ + 1);
   for (const auto& budget : budgets_) budget.shrink_gates(model_, step_, transport_);
   for (std::size_t layer = 0; layer < entropy_.size(); ++layer) {
-    std::size_t at = 0;
-    for (std::size_t r = 0; r < entropy_[layer].size(); ++r) {
-      const auto layout = model_.blocks()[layer].whole().routers[r].layout();
-      const auto size = static_cast<std::size_t>(layout.size());
-      entropy_[layer][r].step(std::span(result.statistics[layer]).subspan(at, size), rate,
-                              config_.train.beta1, config_.train.beta2);
-      at += size;
+    const auto vectors = model::statistics_by_router(model_.blocks()[layer].whole().routers,
+                                                     result.statistics[layer]);
+    for (std::size_t r = 0; r < vectors.size(); ++r) {
+      entropy_[layer][r].step(vectors[r], rate, config_.train.beta1, config_.train.beta2);
     }
   }
   for (std::size_t b = 0; b < budgets_.size(); ++b) budgets_[b].dual_step(verdict.rank[b], step_);

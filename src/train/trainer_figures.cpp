@@ -26,15 +26,11 @@ void Trainer::add_router_figures(const StepResult& result, Figures& all) const {
   double cv = 0;
   double routers = 0;
   for (std::size_t layer = 0; layer < result.statistics.size(); ++layer) {
-    std::size_t at = 0;
     const auto& block = model_.blocks()[layer].whole();
-    for (std::size_t r = 0; r < block.routers.size(); ++r) {
-      const auto layout = block.routers[r].layout();
-      const auto size = static_cast<std::size_t>(layout.size());
-      const auto load =
-          gates::load_figures(std::span(result.statistics[layer]).subspan(at, size), layout);
+    const auto vectors = model::statistics_by_router(block.routers, result.statistics[layer]);
+    for (std::size_t r = 0; r < vectors.size(); ++r) {
+      const auto load = gates::load_figures(vectors[r], block.routers[r].layout());
       const auto name = base::text(layer, "/", block.routers[r].name);
-      at += size;
       all["entropy_weight/" + name] = entropy_[layer][r].lambda();
       if (block.routers[r].config.confidence == "dual") {
         all["confidence_weight/" + name] = entropy_[layer][r].confidence_lambda();
