@@ -1,5 +1,7 @@
 #include "src/train/step_cost.h"
 
+#include <algorithm>
+
 #include "src/ops/dtype.h"
 #include "src/train/open_model.h"
 #include "src/train/rank_budget.h"
@@ -57,7 +59,8 @@ StepCost cost_of(const RunConfig& config, const model::BaseModel& base,
                                        distributed::heaviest_place(blocks, form.spread));
   cost.traffic =
       distributed::traffic_of(distributed::collectives_of_step(blocks, form, 0, routing, rows));
-  cost.flops = distributed::flops_of_step(blocks, form, workload);
+  const auto flops_P = distributed::flops_of_step(blocks, form, workload);
+  cost.flops = *std::max_element(flops_P.begin(), flops_P.end());
   const bool sends_rows =
       form.spread.transport == distributed::Transport::move_tokens || form.spread.shards_heads;
   cost.is_estimate = sends_rows && form.spread.expert > 1;

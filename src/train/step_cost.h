@@ -17,7 +17,7 @@ struct StepCost {
   distributed::Spread spread;
   std::vector<distributed::MemoryPart> memory;  ///< of the fullest process
   std::vector<distributed::Traffic> traffic;    ///< of process 0
-  double flops = 0;                             ///< of process 0
+  double flops = 0;  ///< of the process of the first copy that computes the most
   /// How many tokens travel is an expectation: rows are taken to be full and one document each, and
   /// with move_tokens every expert of a sparse gate to be as likely as another.
   bool is_estimate = false;
