@@ -109,8 +109,8 @@ TEST_F(StepArithmetic, of_the_fullest_process_is_told_wherever_it_is) {
   EXPECT_EQ(flops.told, flops.by_place[1]);
 }
 
-/// Two micro-batches for two processes of which one comes last: tokens of both are computed by the
-/// owners, in both of its slots.
+/// A process without a micro-batch of its own computes the experts that it owns for those that have
+/// one.
 TEST_F(StepArithmetic, of_experts_is_for_every_micro_batch_of_the_copy) {
   const auto plan = tests::experts_behind("softmax");
   const Layout layout{2, 2, "move_tokens", "keep", "auto", {{"parallel.owners", "1,1,1"}}};
