@@ -117,6 +117,8 @@ class PlannedStep {
     if (form_.lag_one) count();
     add("C3", "all_reduce", form_.vote_figures, base::DType::f64, Group::world);
     add("C3", "all_reduce", 4, base::DType::i64, Group::world);
+    if (form_.compares_directions) compare_gates(adapters::ParameterGroup::rank_gate);
+    if (form_.compares_dimensions) compare_gates(adapters::ParameterGroup::dimension_gate);
     return std::move(planned_);
   }
 
@@ -140,6 +142,13 @@ class PlannedStep {
     planned_.push_back({std::move(record), group});
   }
 
+  /// How many gates the others hold, then the gates.
+  void compare_gates(adapters::ParameterGroup kind) {
+    if (!form_.spread.is_sharded()) return;
+    add("C3/proximal", "all_reduce", 1, base::DType::i64, Group::experts);
+    add("C3/proximal", "all_gather", most_gates(blocks_, form_.spread, kind), form_.dtype,
+        Group::experts);
+  }
   void count() { add("C1", "all_reduce", statistics_, base::DType::f64, Group::world); }
 
   void forward(std::int64_t slot) {

@@ -18,6 +18,10 @@ struct StepForm {
   base::DType dtype = base::DType::f32;
   adapters::RankPhase phase = adapters::RankPhase::settled;
   adapters::RankPhase dimension_phase = adapters::RankPhase::settled;
+  /// Whether all gates of directions, or of dimensions, are compared with a budget after the vote:
+  /// processes that share experts tell each other theirs.
+  bool compares_directions = false;
+  bool compares_dimensions = false;
   std::int64_t vote_figures = 5;  ///< fp64 of C3
 
   /// Micro-batches of a process, empty slots included.
@@ -41,9 +45,9 @@ struct PlannedCollective {
   Group group = Group::world;
 };
 
-/// In the order in which process `process` issues them, C0 to C3. A collective of this list equals
-/// the one that the recorder holds after the step, kept elements included. `routing` is asked for
-/// move_tokens alone, `rows` for heads that run at their owners.
+/// In the order in which process `process` issues them, from C0 on. A collective of this list
+/// equals the one that the recorder holds after the step, kept elements included. `routing` is
+/// asked for move_tokens alone, `rows` for heads that run at their owners.
 [[nodiscard]] std::vector<PlannedCollective> collectives_of_step(
     const std::vector<BlockLayout>& blocks, const StepForm& form, int process,
     const Routing& routing, const RowsOfSlot& rows = {});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "distributed/head_parallel.h"
 #include "distributed/owned_rows.h"
@@ -82,6 +83,23 @@ LayerRows layer_rows(const BlockLayout& block, const Spread& spread, int place, 
       sends_tokens ? with_held_experts(block.whole, banks) : block.whole, block.shape);
   for (const auto index : travelling.parameters()) rows.lent += base::count_of(lent[index].shape);
   return rows;
+}
+
+std::int64_t most_gates(const std::vector<BlockLayout>& blocks, const Spread& spread,
+                        adapters::ParameterGroup kind) {
+  if (!spread.is_sharded()) return 0;
+  std::vector<std::int64_t> gates(static_cast<std::size_t>(spread.expert));
+  for (const auto& block : blocks) {
+    if (block.whole.empty()) continue;
+    std::set<std::string> names;
+    for (const auto& spec : model::parameter_specs(block.whole, block.shape)) {
+      if (spec.group == kind) names.insert(spec.name);
+    }
+    for (const auto& run : rows_by_owner(block.whole, block.shape, block.owners)) {
+      if (names.contains(run.parameter)) gates.at(static_cast<std::size_t>(run.owner)) += run.count;
+    }
+  }
+  return *std::max_element(gates.begin(), gates.end());
 }
 
 int heaviest_place(const std::vector<BlockLayout>& blocks, const Spread& spread) {

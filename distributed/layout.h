@@ -56,6 +56,12 @@ struct LayerRows {
 [[nodiscard]] LayerRows layer_rows(const BlockLayout& block, const Spread& spread, int place,
                                    base::DType dtype);
 
+/// Trained gates of directions (`rank_gate`) or of head dimensions (`dimension_gate`) in the whole
+/// model, of the one of those that share a copy's experts who holds the most. 0 where all hold
+/// everything.
+[[nodiscard]] std::int64_t most_gates(const std::vector<BlockLayout>& blocks, const Spread& spread,
+                                      adapters::ParameterGroup kind);
+
 /// The one of those that share a copy's experts who owns the most; 0 where all hold everything.
 [[nodiscard]] int heaviest_place(const std::vector<BlockLayout>& blocks, const Spread& spread);
 

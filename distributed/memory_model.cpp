@@ -181,32 +181,6 @@ std::int64_t total_of(const std::vector<MemoryPart>& parts) {
   return total;
 }
 
-double flops_of_step(const std::vector<BlockLayout>& blocks, const StepForm& form,
-                     const Workload& workload) {
-  const auto tokens = static_cast<double>(workload.tokens);
-  const auto slots = static_cast<double>(form.slots());
-  const auto layers = static_cast<double>(blocks.size());
-  double adapters = 0;
-  double adapted = 0;  // blocks that backward passes through
-  for (const auto& block : blocks) {
-    for (const auto& spec : model::parameter_specs(block.whole, block.shape)) {
-      adapters += static_cast<double>(base::count_of(spec.shape));
-    }
-    if (adapted > 0 || !block.whole.empty()) adapted += 1;
-  }
-  const auto weights = static_cast<double>(workload.base_weights);
-  const auto& shape = blocks.front().shape;
-  // Causal: half of the products of queries with keys, and of weights with values.
-  const auto attention = 2 * tokens * static_cast<double>(shape.heads * shape.head_dim) * layers;
-  const auto forward = 2 * weights + 2 * adapters + attention;
-  const auto share = adapted / layers;
-  const auto whole_passes = slots * (form.counts_first() ? 2 : 1);
-  const auto again = form.spread.keeps_graphs ? 0.0 : slots * share;
-  const auto backward = share * (2 * weights + 2.5 * attention) + 4 * adapters;
-  const auto head = 4.0 * static_cast<double>(workload.vocabulary * workload.hidden);
-  return tokens * (forward * (whole_passes + again) + slots * (backward + head));
-}
-
 double seconds_of(const Traffic& traffic, const Spread& spread, const Machine& machine) {
   const auto reach = traffic.group == Group::experts ? spread.expert : spread.processes;
   const bool fits = reach <= machine.node_size &&

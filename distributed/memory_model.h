@@ -49,11 +49,14 @@ struct MemoryPart {
 /// Without slack: what to expect, where the total is what to have.
 [[nodiscard]] std::int64_t expected_of(const std::vector<MemoryPart>& parts);
 
-/// Floating point operations of one process in a step: of frozen weights forward and for the
-/// gradient of their input, of adapters also for their own; a recomputed forward counts again.
-/// Every token counts as if it bore loss, every row as one document.
-[[nodiscard]] double flops_of_step(const std::vector<BlockLayout>& blocks, const StepForm& form,
-                                   const Workload& workload);
+/// Floating point operations in a step of every process of the first copy, by place: of frozen
+/// weights forward and for the gradient of their input, of adapters also for their own; a
+/// recomputed forward counts again. All are for a process's own tokens, with one exception: with
+/// move_tokens a process computes the LoRA experts that it owns, and rows of A that they share, for
+/// the tokens that arrive (share_of_tokens). Every token counts as if it bore loss, every row as
+/// one document.
+[[nodiscard]] std::vector<double> flops_of_step(const std::vector<BlockLayout>& blocks,
+                                                const StepForm& form, const Workload& workload);
 
 /// A link between two processes.
 struct Link {

@@ -228,7 +228,7 @@ void print_configured(const Candidate& one, const Machine& machine) {
                 {bytes_text(static_cast<double>(traffic.sent_bytes)), 12},
                 {seconds_text(distributed::seconds_of(traffic, cost.spread, machine)), 10}});
   }
-  std::cout << "\narithmetic: " << cost.flops / 1e12 << " TFLOP a step and process, "
+  std::cout << "\narithmetic of the busiest process: " << cost.flops / 1e12 << " TFLOP a step, "
             << seconds_text(cost.flops / machine.flops_per_s) << "\n\n";
 }
 

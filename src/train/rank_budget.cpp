@@ -107,6 +107,10 @@ bool RankBudget::penalises(std::int64_t step) const {
   return config_->kind == "literal" || (step >= start_ && step < cut_ && !was_cut_);
 }
 
+bool RankBudget::compares_gates(std::int64_t step) const {
+  return penalises(step) && config_->kind == "proximal" && has_dual();
+}
+
 double RankBudget::penalty(const RankCount& rank, std::int64_t step) const {
   if (!penalises(step)) return 0;
   if (config_->kind != "hard_concrete") return lambda_ * rank.penalised;
@@ -148,7 +152,7 @@ void RankBudget::shrink_gates(model::Transformer& model, std::int64_t step,
       at::TensorOptions().dtype(model.dtype()).device(model.base().embedding_VD.device());
   auto threshold = at::full({}, learning_rate(step) * lambda_, options);
   const auto all = gate_vectors(model, owner_);
-  if (has_dual()) {  // never above the first gate that the budget has no room for
+  if (compares_gates(step)) {  // never above the first gate that the budget has no room for
     std::vector<at::Tensor> magnitude;
     for (const auto& gates : all) {
       magnitude.push_back(

@@ -79,6 +79,11 @@ class RankBudget {
   [[nodiscard]] bool is_on() const { return config_.has_value(); }
 
   [[nodiscard]] model::RankPhase phase(std::int64_t step) const;
+  /// First step in which gates are free.
+  [[nodiscard]] std::int64_t start() const { return start_; }
+  /// Whether `shrink_gates` looks at all gates of the model, and so where they are sharded has
+  /// processes tell each other theirs.
+  [[nodiscard]] bool compares_gates(std::int64_t step) const;
   /// Learning rate of the gates, constant; 0 without gates, and while free ones are held at 1.
   [[nodiscard]] double learning_rate(std::int64_t step) const;
 

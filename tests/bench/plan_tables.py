@@ -60,7 +60,7 @@ def layouts_shown(plan, processes, experts):
     for layout in plan["layouts"]:
         key = (layout["transport"], layout["expert"])
         shown = (key[0] == "replicate" or key == best or key[1] == 8 or
-                 (key == ("move_weights", 64) and experts == 64 and processes >= 64))
+                 (key[1] == 64 and experts == 64 and processes >= 64))
         if shown:
             yield layout, key == best
 

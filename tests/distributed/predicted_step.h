@@ -83,11 +83,11 @@ class RealStep {
 class Histogram {
  public:
   Histogram(const train::RunConfig& run, const std::shared_ptr<const model::BaseModel>& base,
-            const std::vector<BlockLayout>& blocks)
+            const std::vector<BlockLayout>& blocks, const std::vector<data::PackedRow>& rows)
       : expert_(static_cast<int>(run.parallel.expert)) {
     model::Transformer model(base);
     model.adapt(run.plan, 1);
-    for (const auto& row : rows_of(run.train.micro_batches)) {
+    for (const auto& row : rows) {
       const auto packed = model.pack(row);
       model::GateRecord record(model);
       (void)model.hidden(packed, nullptr, &record);
@@ -159,10 +159,11 @@ class Histogram {
 };
 
 /// Tokens of all processes of a copy, and documents of one, in every slot.
-inline RowsOfSlot rows_known(std::int64_t micro_batches, int process, const Spread& spread) {
-  return [=](std::int64_t slot) {
+inline RowsOfSlot rows_known(std::vector<data::PackedRow> rows_of_all, int process,
+                             const Spread& spread) {
+  return [=, rows_of_all = std::move(rows_of_all)](std::int64_t slot) {
     PeerRows rows;
-    const auto rows_of_all = rows_of(micro_batches);
+    const auto micro_batches = static_cast<std::int64_t>(rows_of_all.size());
     const int place = process % spread.expert;
     for (int other = 0; other < spread.expert; ++other) {
       const auto m = slot * spread.processes + process - place + other;
@@ -184,24 +185,40 @@ inline std::string words_of(const std::vector<comm::Record>& records) {
   return all;
 }
 
+/// What every process is predicted to record in a step with these rows, whose gates are those of
+/// the first step.
+inline std::vector<std::vector<comm::Record>> predicted_records(
+    const train::RunConfig& run, const StepForm& form, const std::vector<BlockLayout>& blocks,
+    const std::shared_ptr<const model::BaseModel>& base, const std::vector<data::PackedRow>& rows) {
+  const int processes = form.spread.processes;
+  const bool counts_tokens = form.spread.transport == Transport::move_tokens;
+  const std::optional<Histogram> histogram =
+      counts_tokens ? std::optional<Histogram>(std::in_place, run, base, blocks, rows)
+                    : std::nullopt;
+  std::vector<std::vector<comm::Record>> all(static_cast<std::size_t>(processes));
+  for (int process = 0; process < processes; ++process) {
+    const auto routing = histogram ? histogram->of(process, processes, blocks) : Routing();
+    const auto known = rows_known(rows, process, form.spread);
+    for (auto& one : collectives_of_step(blocks, form, process, routing, known)) {
+      all[static_cast<std::size_t>(process)].push_back(std::move(one.record));
+    }
+  }
+  return all;
+}
+
 /// Compares with a step on every process; -> bytes that were sent.
 inline std::int64_t expect_predicted(const train::RunConfig& run, int processes,
                                      const std::shared_ptr<const model::BaseModel>& base) {
   const auto form = train::step_form(run, processes, 0);
   const auto blocks =
       plan_layout(model::plan_blocks(run.plan, *base), base->architecture, run.parallel);
-  const bool counts_tokens = form.spread.transport == Transport::move_tokens;
-  const std::optional<Histogram> histogram =
-      counts_tokens ? std::optional<Histogram>(std::in_place, run, base, blocks) : std::nullopt;
+  const auto planned = predicted_records(run, form, blocks, base, rows_of(run.train.micro_batches));
   const auto real = RealStep(run, base).records(processes);
   std::int64_t sent = 0;
   for (int process = 0; process < processes; ++process) {
-    const auto routing = histogram ? histogram->of(process, processes, blocks) : Routing();
-    std::vector<comm::Record> predicted;
-    const auto rows = rows_known(run.train.micro_batches, process, form.spread);
-    for (auto& one : collectives_of_step(blocks, form, process, routing, rows)) {
-      if (one.record.tag != "C3") predicted.push_back(std::move(one.record));
-    }
+    auto predicted = planned[static_cast<std::size_t>(process)];
+    // The vote, and what follows it, is no part of the step that is carried out here.
+    std::erase_if(predicted, [](const auto& record) { return record.tag.starts_with("C3"); });
     const auto& records = real[static_cast<std::size_t>(process)];
     EXPECT_EQ(words_of(predicted), words_of(records)) << "process " << process;
     for (std::size_t i = 0; i < std::min(records.size(), predicted.size()); ++i) {

@@ -97,6 +97,21 @@ class Plans(CliTest):
         self.assertEqual(list(none["recommended"]), ["reason"])
         self.assertIn("none of these fits in 4.0 GiB", none["recommended"]["reason"])
 
+    def test_sparse_gates_save_arithmetic_where_tokens_are_sent(self):
+        llama = self.shapes("llama", quantization_config={"quant_method": "bitsandbytes"})
+        keys = [llama, "adapter.main.sites=all", "train.memory=recompute", "train.tokens=2048",
+                "train.micro_batches=8", "adapter.main.experts=64", "adapter.main.rank=64",
+                "router.main.kind=topk", "router.main.top_k=2", "parallel.expert=8"]
+        weights = self.plan(8, *keys, "parallel.transport=move_weights")
+        tokens = self.plan(8, *keys, "parallel.transport=move_tokens")
+        # Of 64 experts a process has 8; both that a token chooses are among the other 56, or not.
+        arrive = 1 - 56 * 55 / (64 * 63)
+        linears = 32 * (2 * (4096 + 4096) + 2 * (4096 + 1024) + 3 * (4096 + 14336))
+        saved = 8 * 2048 * (64 * 64 * linears) * (1 - arrive)  # 8: forward twice, backward
+        self.assertAlmostEqual((weights["flops"] - tokens["flops"]) / saved, 1, 9)
+        self.assertEqual(tokens["recommended"]["transport"], "move_tokens")
+        self.assertIn("fastest", tokens["recommended"]["reason"])
+
     def test_links_and_arithmetic_make_the_time(self):
         keys = [self.shapes("llama"), "parallel.expert=2"]
         slow = self.plan(4, *keys, options=("--tflops", 1, "--node-size", 1))
