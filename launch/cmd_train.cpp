@@ -175,11 +175,11 @@ void check_held_out(const train::RunConfig& config, const model::Transformer& mo
 
 /// What is predicted before the first step.
 train::StepCost predict(train::RunConfig config, const model::Transformer& model,
-                        const distributed::ExpertTransport& transport) {
+                        const distributed::ExpertTransport& transport, std::int64_t step) {
   config.parallel = transport.config();
   return train::cost_of(config, model.base(), distributed::layout_of(model, transport),
                         transport.mesh().world().num_processes(),
-                        !model.base().embedding_VD.is_cpu());
+                        !model.base().embedding_VD.is_cpu(), step);
 }
 
 /// ": 3.1 MB per step", sent by process 0.
@@ -232,7 +232,7 @@ base::ExitCode train_in_folder(const Options& options, const train::RunConfig& c
   const train::RunOptions run{folder, options.text("resume"), options.list("allow-change"),
                               options.get<std::int64_t>("steps"), &stop_requested};
   trainer.begin(run);
-  const auto plan = predict(config, model, transport);
+  const auto plan = predict(config, model, transport, trainer.step());
   introduce(config, model, transport, plan, log);
   comm::require_alike(comm,
                       {"the state before the first step", base::text("step ", trainer.step(), "\n"),
