@@ -126,12 +126,6 @@ struct Advice {
   std::string reason;
 };
 
-std::string gib_text(double bytes) {
-  char buffer[32];
-  std::snprintf(buffer, sizeof(buffer), "%.1f GiB", bytes / 1024 / 1024 / 1024);
-  return buffer;
-}
-
 /// Sharding is for what does not fit, or for time that it really saves.
 Advice advise(const std::vector<Candidate>& all, const PlanOptions& options, bool keeps_graphs) {
   const auto by_seconds = [](const auto& x, const auto& y) { return x.seconds < y.seconds; };
@@ -146,7 +140,7 @@ Advice advise(const std::vector<Candidate>& all, const PlanOptions& options, boo
             base::text("none of these fits in ", room, ", the least is ", least.name(), " with ",
                        gib_text(least.memory),
                        keeps_graphs ? "; train.memory = recompute or fewer train.tokens keep less"
-                                    : "; fewer train.tokens or train.micro_batches keep less")};
+                                    : "; fewer train.tokens keep less")};
   }
   const auto& replicate = all.front();
   const auto fastest = *std::min_element(fitting.begin(), fitting.end(), by_seconds);
@@ -213,13 +207,19 @@ void print_line(const std::vector<std::pair<std::string, std::size_t>>& cells) {
   std::cout << line << "\n";
 }
 
-void print_configured(const Candidate& one, const Machine& machine) {
+void print_configured(const Candidate& one, const train::TrainConfig& train,
+                      const Machine& machine) {
   const auto& cost = one.cost;
   std::cout << cost.spread.processes << (cost.spread.processes == 1 ? " process, " : " processes, ")
             << one.name() << ": " << bytes_text(static_cast<double>(cost.sent_bytes()))
             << " sent per step and process" << (cost.is_estimate ? " (an estimate)" : "") << ", "
-            << seconds_text(one.seconds) << " a step\n\nmemory of the fullest process\n"
-            << memory_table(cost.memory) << "\ntraffic of a step, of process 0\n";
+            << seconds_text(one.seconds) << " a step\n";
+  const auto idle = idle_text(cost.spread.processes, train.micro_batches);
+  if (!idle.empty()) std::cout << idle << "\n";
+  std::cout << "\nmemory of the fullest process, "
+            << (train.device == "cpu" ? "on a CPU" : "on a GPU (train.device = cpu: on a CPU)")
+            << (one.fits ? "\n" : "; it does not fit\n") << memory_table(cost.memory)
+            << "\ntraffic of a step, of process 0\n";
   print_line({{"collective", 20}, {"calls", 8}, {"bytes", 12}, {"sent", 12}, {"time", 10}});
   for (const auto& traffic : cost.traffic) {
     print_line({{traffic.collective, 20},
@@ -284,7 +284,7 @@ base::ExitCode run_plan(const Arguments& arguments) {
   if (options.has("json")) {
     print_json(configured, all, advice);
   } else {
-    print_configured(configured, machine.machine());
+    print_configured(configured, config.train, machine.machine());
     print_layouts(all, advice);
   }
   return base::ExitCode::done;

@@ -208,6 +208,13 @@ void introduce(const train::RunConfig& config, const model::Transformer& model,
                         sharing == 1 ? " holds" : " share",
                         " the experts of a copy of the model, owners by default"));
   }
+  const auto idle = idle_text(processes, config.train.micro_batches);
+  if (!idle.empty()) log.warn(idle);
+  if (sharing == 1 && config.parallel.expert == 1 && transport.is_sharded()) {
+    log.warn(base::text("parallel.transport = ", config.parallel.transport,
+                        " with parallel.expert = 1: every process holds all experts, and nothing "
+                        "is shared"));
+  }
   for (const auto& note : model::literal_forms(config.plan)) log.info("as published: " + note);
 }
 

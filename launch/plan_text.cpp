@@ -41,6 +41,12 @@ std::string bytes_text(double bytes) {
       bytes, std::array<Unit, 5>{{{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}}});
 }
 
+std::string gib_text(double bytes) {
+  std::array<char, 32> buffer{};
+  std::snprintf(buffer.data(), buffer.size(), "%.1f GiB", bytes / 1024 / 1024 / 1024);
+  return buffer.data();
+}
+
 std::string seconds_text(double seconds) {
   return in_units(seconds, std::array<Unit, 3>{{{"s", 1 + 1e-12}, {"ms", 1e-3}, {"us", 1e-6}}});
 }
@@ -52,13 +58,20 @@ std::string spread_text(const distributed::Spread& spread) {
   return base::text(mesh, "transport ", distributed::name_of(spread.transport));
 }
 
+std::string idle_text(int processes, std::int64_t micro_batches) {
+  if (micro_batches >= processes) return {};
+  return base::text(processes - micro_batches, " of ", processes,
+                    " processes have no micro-batch of their own: train.micro_batches = ",
+                    micro_batches, ", over all processes");
+}
+
 std::string memory_table(const std::vector<distributed::MemoryPart>& parts) {
   std::string text;
   for (const auto& [part, bytes] : parts) {
     text += "  " + padded(part, 14) + bytes_text(static_cast<double>(bytes)) + "\n";
   }
   const auto total = static_cast<double>(distributed::total_of(parts));
-  return text + "  " + padded("all", 14) + bytes_text(total) + "\n";
+  return text + "  " + padded("all", 14) + bytes_text(total) + ", " + gib_text(total) + "\n";
 }
 
 std::string memory_text(const std::vector<distributed::MemoryPart>& parts) {

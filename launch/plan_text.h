@@ -11,10 +11,14 @@ namespace dfmoa::launch {
 
 /// "3.1 MB", "12 B": powers of 1,000.
 [[nodiscard]] std::string bytes_text(double bytes);
+/// "2.3 GiB", as the memory of a device is told.
+[[nodiscard]] std::string gib_text(double bytes);
 /// "1.2 s", "35 ms", "0.4 us".
 [[nodiscard]] std::string seconds_text(double seconds);
 /// "EP 2 x 1, transport move_weights"; "transport replicate" where every process is a copy.
 [[nodiscard]] std::string spread_text(const distributed::Spread& spread);
+/// "6 of 8 processes have no micro-batch of their own: ..."; empty where each has one.
+[[nodiscard]] std::string idle_text(int processes, std::int64_t micro_batches);
 /// A line per part and their sum.
 [[nodiscard]] std::string memory_table(const std::vector<distributed::MemoryPart>& parts);
 /// "base 34 MB, adapters 2.1 MB, ...", parts of 0 left out.

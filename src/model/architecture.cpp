@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::int64_t kMostLayers = 10'000;
+constexpr std::int64_t kMostLayers = 1'000;
 
 /// One config.json with refusals that name file, key and value.
 class ConfigReader {
@@ -117,6 +117,10 @@ void read_llama(const ConfigReader& config, const FamilySpec& family, Architectu
   a.layers = config.integer("num_hidden_layers", -1, kMostLayers);
   a.heads = config.integer("num_attention_heads");
   a.kv_heads = config.integer("num_key_value_heads", a.heads);
+  if (!config.has("head_dim") && a.hidden % a.heads != 0) {
+    config.refuse("num_attention_heads", a.heads,
+                  base::text("a divisor of hidden_size = ", a.hidden, ", or a head_dim"));
+  }
   a.head_dim = config.integer("head_dim", a.hidden / a.heads);
   a.vocabulary = config.integer("vocab_size");
   a.max_positions = config.integer("max_position_embeddings", 2048);
