@@ -208,9 +208,10 @@ void introduce(const train::RunConfig& config, const model::Transformer& model,
                         sharing == 1 ? " holds" : " share",
                         " the experts of a copy of the model, owners by default"));
   }
+  const bool is_first = transport.mesh().world().process() == 0;  // every process may warn
   const auto idle = idle_text(processes, config.train.micro_batches);
-  if (!idle.empty()) log.warn(idle);
-  if (sharing == 1 && config.parallel.expert == 1 && transport.is_sharded()) {
+  if (is_first && !idle.empty()) log.warn(idle);
+  if (is_first && sharing == 1 && config.parallel.expert == 1 && transport.is_sharded()) {
     log.warn(base::text("parallel.transport = ", config.parallel.transport,
                         " with parallel.expert = 1: every process holds all experts, and nothing "
                         "is shared"));

@@ -105,7 +105,8 @@ void Trainer::begin(const RunOptions& options) {
   for (const auto owner : {RankOwner::directions, RankOwner::dimensions}) {
     const auto& budget = budgets_[owner == RankOwner::directions ? 0 : 1];
     const auto gated = total_rank(model_, owner) - fixed_rank(model_, owner);
-    if (step_ > 0 || budget.budget() <= static_cast<double>(gated)) continue;
+    if (comm_.process() > 0 || step_ > 0) continue;
+    if (budget.budget() <= static_cast<double>(gated)) continue;
     log_.warn(base::text("the rank budget ", budget.budget(), " is above the ", gated, " ",
                          budget.unit(), " of the model: it limits nothing"));
   }
