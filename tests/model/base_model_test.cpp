@@ -66,7 +66,8 @@ TEST_F(BaseModelLoading, unsupported_features_are_refused_by_key_and_value) {
   const std::vector<std::pair<std::string, nlohmann::json>> cases{
       {"hidden_act", "gelu"},   {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}},
       {"sliding_window", 4096}, {"partial_rotary_factor", 0.5},
-      {"model_type", "mamba"},  {"num_key_value_heads", 3}};
+      {"model_type", "mamba"},  {"num_key_value_heads", 3},
+      {"hidden_size", 18}};
   for (const auto& [key, value] : cases) {
     write_tiny_model(folder_);
     set(key, value);
