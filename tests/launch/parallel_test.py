@@ -100,6 +100,18 @@ class Shared(CliTest):
         alone = json.loads(self.world.done("inspect", "r/undisturbed", "--ranks", "--json"))
         self.assertNotIn("owners", alone)
 
+    def test_heads_have_owners_where_every_process_holds_all_experts(self):
+        self.world.train("e/heads", "--steps", 1, *shared(2, "replicate"), "--set",
+                         "parallel.heads=shard", "--set", "dfa.router=heads", "--set",
+                         "router.heads.kind=sigmoid", launcher=self.world.mpi(2))
+        told = json.loads(self.world.done("inspect", "e/heads", "--ranks", "--json"))["owners"]
+        self.assertNotIn("parameters", told)
+        for layer in told["layers"]:
+            self.assertEqual(layer["experts"], [])
+            self.assertEqual(set(layer["heads"]), {0, 1})
+        self.assertIn("owners: 2 processes share the attention heads",
+                      self.world.done("inspect", "e/heads", "--ranks"))
+
     def test_what_a_start_without_enough_processes_cannot_do_is_done_again_later(self):
         line = [*FP64, "--resume", "auto"]
         owned = [*shared(4, "move_tokens"), "--set", "parallel.owners=3,0,1"]
