@@ -204,9 +204,11 @@ void introduce(const train::RunConfig& config, const model::Transformer& model,
                       memory_text(plan.memory), ")"));
   const auto sharing = transport.config().expert;
   if (sharing != config.parallel.expert) {
+    const bool drops_lists = transport.config().owners != config.parallel.owners ||
+                             transport.config().head_owners != config.parallel.head_owners;
     log.info(base::text(undivided(config.parallel.expert, processes), ": in this start ", sharing,
-                        sharing == 1 ? " holds" : " share",
-                        " the experts of a copy of the model, owners by default"));
+                        sharing == 1 ? " holds" : " share", " the experts of a copy of the model",
+                        drops_lists ? ", and listed owners are chosen by default" : ""));
   }
   const bool is_first = transport.mesh().world().process() == 0;  // every process may warn
   const auto idle = idle_text(processes, config.train.micro_batches);
