@@ -19,8 +19,7 @@ class Block;
 /// Tokens that came to the experts of this process, from itself and from others.
 struct ArrivedTokens {
   at::Tensor x_TD;
-  at::Tensor
-      gate_TG;  ///< columns of experts that lie elsewhere are not read; undefined: every gate is 1
+  at::Tensor gate_TG;  ///< of experts that lie elsewhere unread; undefined: every gate is 1
   std::vector<std::int64_t> document_id;  ///< of every run of tokens of one document
   at::Tensor row_T;                       ///< (T) int32: run of each token
   at::Tensor row_begin;                   ///< (runs + 1) int32

@@ -121,6 +121,30 @@ TEST(WeightGather, rows_that_all_hold_are_everybodys_own) {
   }
 }
 
+/// One of three owners copies what it holds of both kinds to the whole, and adds it back.
+TEST(WeightGather, held_rows_go_to_the_whole_and_gradients_come_back) {
+  const auto source = whole_tensors();
+  for (const auto& [takes, index] : {std::pair(&is_owned, 0U), std::pair(&is_shared, 1U)}) {
+    const auto gather = gather_of(1, takes);
+    const auto held = held_tensors(source, 1);
+    auto whole = whole_tensors();
+    for (auto& tensor : whole) tensor.zero_();
+    gather.copy_held(held, whole);
+    auto expected = at::zeros_like(source[index]);
+    const auto begin = index == 0 ? 2 : 0;
+    expected.narrow(0, begin, held[index].size(0)).copy_(held[index]);
+    EXPECT_TRUE(at::equal(whole[index], expected));
+    EXPECT_EQ(whole[1 - index].count_nonzero().item<std::int64_t>(), 0);
+    auto sums = held_tensors(source, 1);
+    gather.add_held(whole, sums);
+    EXPECT_TRUE(at::equal(sums[index], 2 * held[index]));
+    EXPECT_TRUE(at::equal(sums[1 - index], held[1 - index]));
+    whole[index] = at::Tensor();
+    gather.add_held(whole, sums);  // nothing of what is left out
+    EXPECT_TRUE(at::equal(sums[index], 2 * held[index]));
+  }
+}
+
 TEST(WeightGather, rows_that_stay_move_the_place_of_those_that_travel) {
   const auto whole = whole_tensors();
   // Of x/b the last run alone travels: in its owner it comes after the rows that stay.
